@@ -1,0 +1,204 @@
+/*
+ * kaphilactl: finds the configuration, picks the command from the table and
+ * runs it. What a command does is in its own file, ctl_<command>.c.
+ */
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "master/ctl.h"
+#include "master/run_dir.h"
+#include "shared/log.h"
+
+#define DEFAULT_CONFIG "/etc/kaphila/kaphila.conf"
+#define RUN_DIR_VARIABLE "KAPHILA_RUN_DIR"
+
+struct command {
+	const char *name;
+	const char *summary;
+	const char *usage; /* a line for each form, and what they mean */
+	int (*handler)(struct ctl_context *context, int argc, char **argv);
+};
+
+static const struct command commands[] = {
+	{ "status", "what the master and its children do",
+	    "  kaphilactl status\n"
+	    "\n"
+	    "Shows the master and each child: state, generation, uptime, age\n"
+	    "of the heartbeat, links, live calls or waiting entries,\n"
+	    "restarts, and why the last one ended. Exit code 3 if no master\n"
+	    "runs.\n",
+	    ctl_status },
+	{ "migrate", "bring the PostgreSQL schema up to date",
+	    "  kaphilactl migrate [--dir DIR] [--dry-run]\n"
+	    "\n"
+	    "Applies the numbered SQL files that are not applied yet.\n",
+	    ctl_migrate },
+	{ "keys", "create, list and change API keys",
+	    "  kaphilactl keys create NAME [--credits N] [--rate-limit N]\n"
+	    "  kaphilactl keys list\n"
+	    "  kaphilactl keys show KEY\n"
+	    "  kaphilactl keys disable KEY\n"
+	    "  kaphilactl keys credits KEY AMOUNT\n"
+	    "\n"
+	    "A key is shown in clear once, when it is created.\n",
+	    ctl_keys },
+	{ "trunks", "add and assign trunks",
+	    "  kaphilactl trunks add NAME [--template TEMPLATE]\n"
+	    "  kaphilactl trunks list\n"
+	    "  kaphilactl trunks remove NAME\n"
+	    "  kaphilactl trunks assign NAME KEY\n"
+	    "\n"
+	    "The template makes the dial string from {number} and {trunk}.\n",
+	    ctl_trunks },
+};
+
+#define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
+
+static const char options_help[] =
+    "  --config FILE  the configuration; default: that of the master in\n"
+    "                 $" RUN_DIR_VARIABLE ", else " DEFAULT_CONFIG "\n"
+    "  --json         print JSON\n"
+    "  --help         this text, or that of a command\n"
+    "  --version      the version\n";
+
+static void
+print_help(FILE *out)
+{
+	(void)fputs("usage: kaphilactl [--config FILE] [--json] COMMAND ...\n\n",
+	    out);
+	for (size_t i = 0; i < COMMAND_COUNT; i++)
+		(void)fprintf(out, "  %-13s  %s\n", commands[i].name,
+		    commands[i].summary);
+	(void)fprintf(out, "\n%s", options_help);
+}
+
+static void
+print_usage(FILE *out, const struct command *command)
+{
+	(void)fprintf(out, "usage:\n%s\n%s", command->usage, options_help);
+}
+
+static const struct command *
+find_command(const char *name)
+{
+	for (size_t i = 0; i < COMMAND_COUNT; i++) {
+		if (strcmp(commands[i].name, name) == 0)
+			return &commands[i];
+	}
+	return NULL;
+}
+
+struct options {
+	const char *config_path; /* NULL: to be found */
+	bool json;
+	bool help;
+	bool version;
+};
+
+/*
+ * Take the options that are everybody's out of argv, wherever they stand;
+ * what follows "--" is the command's. Returns the new argc, or -1.
+ */
+static int
+take_options(int argc, char **argv, struct options *options)
+{
+	int kept = 1;
+
+	for (int i = 1; i < argc; i++) {
+		if (strcmp(argv[i], "--") == 0) {
+			while (++i < argc)
+				argv[kept++] = argv[i];
+		} else if (strcmp(argv[i], "--json") == 0) {
+			options->json = true;
+		} else if (strcmp(argv[i], "--help") == 0) {
+			options->help = true;
+		} else if (strcmp(argv[i], "--version") == 0) {
+			options->version = true;
+		} else if (strcmp(argv[i], "--config") == 0) {
+			if (++i == argc)
+				return -1;
+			options->config_path = argv[i];
+		} else {
+			argv[kept++] = argv[i];
+		}
+	}
+	argv[kept] = NULL;
+	return kept;
+}
+
+/*
+ * The file that was named, or the one that the master of $KAPHILA_RUN_DIR
+ * was started with, or the default. The run directory is the variable's in
+ * any case, for it says which master is meant, unless --config is given.
+ */
+static void
+find_config(struct ctl_context *context, const char *named)
+{
+	const char *run_dir = getenv(RUN_DIR_VARIABLE);
+	const bool by_run_dir = named == NULL && run_dir != NULL &&
+	    *run_dir != '\0' &&
+	    strlen(run_dir) < sizeof(context->config.node.run_dir);
+	char linked[PATH_MAX];
+	const char *path = named != NULL ? named : DEFAULT_CONFIG;
+
+	if (by_run_dir && run_dir_path(run_dir, "kaphila.conf", linked,
+	    sizeof(linked)) == 0)
+		path = linked;
+	context->have_config = config_load(&context->config, path,
+	    &context->config_fault) == 0;
+	if (!context->have_config)
+		config_init(&context->config);
+	if (by_run_dir)
+		(void)snprintf(context->config.node.run_dir,
+		    sizeof(context->config.node.run_dir), "%s", run_dir);
+}
+
+static int
+run_command(const struct command *command, const struct options *options,
+    int argc, char **argv)
+{
+	static struct ctl_context context;
+	int exit_code;
+
+	context.json = options->json;
+	find_config(&context, options->config_path);
+	if (!context.have_config && options->config_path != NULL) {
+		ctl_complain("%s", context.config_fault.text);
+		return CTL_FAILED;
+	}
+	exit_code = command->handler(&context, argc, argv);
+	if (exit_code == CTL_USAGE)
+		print_usage(stderr, command);
+	return exit_code;
+}
+
+int
+main(int argc, char **argv)
+{
+	struct options options = { .config_path = NULL };
+	const struct command *command;
+
+	log_init("kaphilactl", -1, LOG_LEVEL_WARN, LOG_FORMAT_TEXT);
+	argc = take_options(argc, argv, &options);
+	if (options.version) {
+		(void)puts("kaphilactl " KAPHILA_VERSION);
+		return CTL_OK;
+	}
+	if (argc < 2) {
+		print_help(options.help ? stdout : stderr);
+		return options.help ? CTL_OK : CTL_USAGE;
+	}
+	command = find_command(argv[1]);
+	if (command == NULL) {
+		ctl_complain("no command '%s'", argv[1]);
+		print_help(stderr);
+		return CTL_USAGE;
+	}
+	if (options.help) {
+		print_usage(stdout, command);
+		return CTL_OK;
+	}
+	return run_command(command, &options, argc - 1, argv + 1);
+}

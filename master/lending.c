@@ -1,0 +1,87 @@
+/*
+ * Decides who accepts for whom. The listener stays the master's; a borrower
+ * gets a copy, and its death or drain ends the loan by itself.
+ */
+#include "master/lending.h"
+
+#include "shared/log.h"
+
+#define UNSERVED_MS 1000
+
+static bool
+can_borrow(const struct slot *slot)
+{
+	return slot->role == CHILD_WORKER && slot->state == SLOT_READY;
+}
+
+/* The next ready worker behind the slot, in the circle of the slots. */
+static struct slot *
+find_neighbour(struct children *children, const struct slot *slot)
+{
+	const size_t at = (size_t)(slot - children->slots);
+
+	for (size_t i = 1; i < children->count; i++) {
+		struct slot *other =
+		    &children->slots[(at + i) % children->count];
+
+		if (can_borrow(other))
+			return other;
+	}
+	return NULL;
+}
+
+static void
+lend(struct children *children, struct slot *slot)
+{
+	struct slot *to = find_neighbour(children, slot);
+
+	if (to == NULL || children_send(to, CHILD_MSG_LISTENER, slot->number,
+	    slot->listen_fd) != 0)
+		return;
+	slot->lent_to = to;
+	slot->lent_generation = to->generation;
+	log_info("listener lent", LOG_I("slot", slot->number),
+	    LOG_I("to", to->number));
+}
+
+/* A borrower that died, or takes no new work, has nothing any more. */
+static void
+forget_dead_loan(struct slot *slot)
+{
+	if (slot->lent_to != NULL && (!can_borrow(slot->lent_to) ||
+	    slot->lent_to->generation != slot->lent_generation))
+		slot->lent_to = NULL;
+}
+
+static void
+take_back(struct slot *slot)
+{
+	if (slot->lent_to == NULL || children_send(slot->lent_to,
+	    CHILD_MSG_LISTENER_DROP, slot->number, -1) == -KAP_AGAIN)
+		return;
+	log_info("listener taken back", LOG_I("slot", slot->number),
+	    LOG_I("from", slot->lent_to->number));
+	slot->lent_to = NULL;
+}
+
+void
+lending_look(struct children *children, int64_t now_ms)
+{
+	for (size_t i = 0; i < children->count; i++) {
+		struct slot *slot = &children->slots[i];
+
+		if (slot->role != CHILD_WORKER)
+			continue;
+		forget_dead_loan(slot);
+		if (slot->state == SLOT_READY) {
+			slot->unserved_since_ms = 0;
+			take_back(slot);
+			continue;
+		}
+		if (slot->unserved_since_ms == 0)
+			slot->unserved_since_ms = now_ms;
+		if (slot->lent_to == NULL &&
+		    now_ms - slot->unserved_since_ms >= UNSERVED_MS)
+			lend(children, slot);
+	}
+}

@@ -1,0 +1,22 @@
+/*
+ * The answer to the control socket's "status", as JSON.
+ */
+#ifndef KAP_STATUS_H
+#define KAP_STATUS_H
+
+#include <stdint.h>
+
+#include <cjson/cJSON.h>
+
+#include "master/children.h"
+
+struct status_about {
+	const char *config_path;
+	int64_t started_ms; /* boot clock, of the master */
+};
+
+/* The caller's; NULL when out of memory. Reads rows, never blocks. */
+cJSON *status_render(const struct children *children,
+    const struct status_about *about);
+
+#endif

@@ -1,0 +1,90 @@
+/*
+ * The recorder: takes finished recordings out of Asterisk's spool into the
+ * store. This file puts it together; intake.c does the work. It talks to no
+ * Asterisk and to no PostgreSQL.
+ */
+#include "recorder/intake.h"
+#include "shared/child_runtime.h"
+#include "shared/log.h"
+#include "shared/recording_store.h"
+#include "shared/store.h"
+
+struct recorder {
+	struct child_runtime runtime;
+	struct store *store;
+	struct intake *intake;
+};
+
+static void
+on_wake(void *ctx)
+{
+	struct recorder *recorder = ctx;
+
+	intake_wake(recorder->intake);
+}
+
+static void
+on_drained(void *ctx)
+{
+	struct recorder *recorder = ctx;
+
+	child_runtime_leave(&recorder->runtime, "drained");
+}
+
+static void
+on_drain(void *ctx, enum child_drain_reason reason KAP_UNUSED)
+{
+	struct recorder *recorder = ctx;
+
+	intake_drain(recorder->intake, on_drained, recorder);
+}
+
+/* What a predecessor was copying when it died; the jobs are queued still. */
+static void
+clear_leftovers(const struct config *config)
+{
+	char dir[RECORDING_DIR_SIZE];
+	int rc;
+
+	recording_store_dir(config, dir);
+	rc = recording_store_clear_incoming(dir, (unsigned)config->node.id);
+	if (rc > 0)
+		log_info("removed unfinished copies", LOG_I("files", rc));
+	else if (rc < 0)
+		log_warn("can't look for unfinished copies",
+		    LOG_S("folder", dir), LOG_S("error", kap_strerror(rc)));
+}
+
+int
+main(int argc, char **argv)
+{
+	static const struct child_callbacks callbacks = {
+		.on_drain = on_drain,
+		.on_bell = on_wake,
+		.on_tick = on_wake,
+	};
+	static struct recorder recorder;
+	struct child_runtime *runtime = &recorder.runtime;
+	const struct config *config = &runtime->config;
+	struct kap_errmsg msg = { .text = "" };
+	int rc;
+
+	child_runtime_init(runtime, argc, argv, CHILD_RECORDER, &callbacks,
+	    &recorder);
+	rc = store_open(&recorder.store, config->node.data_dir,
+	    config->store.map_size_mb,
+	    (enum config_durability)config->store.durability, &msg);
+	if (rc != 0)
+		fatal("%s", msg.text[0] != '\0' ? msg.text : kap_strerror(rc));
+	clear_leftovers(config);
+	recorder.intake = intake_new(runtime->base, recorder.store, config);
+	if (recorder.intake == NULL)
+		fatal("no memory or no threads");
+	child_runtime_ready(runtime);
+	intake_wake(recorder.intake);
+	child_runtime_loop(runtime);
+	intake_free(&recorder.intake);
+	store_close(&recorder.store);
+	child_runtime_deinit(runtime);
+	return 0;
+}

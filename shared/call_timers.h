@@ -1,0 +1,35 @@
+/*
+ * The deadlines of calls, as call_table.c keeps them in STORE_TIMERS. Any
+ * worker may fire what is overdue: firing is one more step of the call, and
+ * the first one to take it clears the timer.
+ */
+#ifndef KAP_CALL_TIMERS_H
+#define KAP_CALL_TIMERS_H
+
+#include <stdint.h>
+
+#include "call.h"
+#include "store.h"
+
+/* How late another slot's timer must be before this worker fires it. */
+#define CALL_TIMERS_OVERDUE_MS 2000
+
+struct call_due {
+	enum call_timer timer;
+	char call_id[CALL_ID_SIZE];
+};
+
+/*
+ * Copy timers that are due for this slot, the most overdue first.
+ *
+ * slot      the worker's own
+ * now_ms    deadline clock
+ * next_out  when to look again: deadline clock, or 0 if nothing waits; may be
+ *           early, never late for the own slot
+ *
+ * Returns how many, or -KAP_IO. Reads only.
+ */
+KAP_MUST_USE int call_timers_due(struct store_txn *txn, unsigned slot,
+    int64_t now_ms, struct call_due *due, unsigned max, int64_t *next_out);
+
+#endif

@@ -1,0 +1,136 @@
+/*
+ * The configuration: one table of keys (config.c) drives the parser,
+ * --check-config, --dump-config and the man page. The master reads and checks
+ * the file and hands its dump to every child in a sealed memfd, so a file
+ * that was broken meanwhile never reaches a process.
+ */
+#ifndef KAP_CONFIG_H
+#define KAP_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "errors.h"
+
+#define CONFIG_TEXT_MAX 512 /* longest value, bytes, with its NUL */
+
+enum config_durability { DURABILITY_NORMAL, DURABILITY_FULL, DURABILITY_RELAXED };
+
+struct config {
+	struct {
+		int64_t id; /* this node's number, 1..999, part of call ids */
+		char run_dir[CONFIG_TEXT_MAX];
+		char data_dir[CONFIG_TEXT_MAX];
+	} node;
+	struct {
+		int64_t level;  /* enum log_level */
+		int64_t format; /* enum log_format */
+	} log;
+	struct {
+		char listen[CONFIG_TEXT_MAX]; /* address:port */
+		int64_t workers;              /* 1..CHILD_MAX_WORKERS */
+		int64_t max_connections;      /* of one worker */
+		int64_t head_timeout_s;
+		int64_t body_timeout_s;
+		int64_t idle_timeout_s;
+		int64_t max_body_bytes;
+		char tls_certificate[CONFIG_TEXT_MAX]; /* empty: plain HTTP */
+		char tls_key[CONFIG_TEXT_MAX];
+	} http;
+	struct {
+		char listen[CONFIG_TEXT_MAX];
+	} admin;
+	struct {
+		int64_t map_size_mb;
+		int64_t durability; /* enum config_durability */
+	} store;
+	struct {
+		char dsn[CONFIG_TEXT_MAX];
+	} postgres;
+	struct {
+		char pepper[CONFIG_TEXT_MAX];
+		int64_t cache_fresh_s;
+		int64_t cache_stale_s;
+		int64_t cache_unknown_s;
+	} auth;
+	struct {
+		char url[CONFIG_TEXT_MAX]; /* http://host:port */
+		char user[CONFIG_TEXT_MAX];
+		char password[CONFIG_TEXT_MAX];
+		char recording_dir[CONFIG_TEXT_MAX];
+		int64_t command_timeout_ms;
+		int64_t ping_interval_ms;
+		int64_t reconnect_min_ms;
+		int64_t reconnect_max_ms;
+	} asterisk;
+	struct {
+		int64_t originate_timeout_ms;
+		int64_t ring_timeout_s;
+		int64_t ring_timeout_min_s;
+		int64_t ring_timeout_max_s;
+		int64_t max_duration_s;
+		int64_t max_duration_max_s;
+	} calls;
+	struct {
+		bool allow_http;
+		bool allow_private;
+		bool allow_loopback;
+		int64_t timeout_ms;
+		int64_t concurrency;
+		int64_t per_host;
+		int64_t retry_min_ms;
+		int64_t retry_max_ms;
+	} webhook;
+	struct {
+		char dir[CONFIG_TEXT_MAX]; /* empty: <data_dir>/recordings */
+		int64_t retry_ms;
+		int64_t give_up_s;
+	} recorder;
+	struct {
+		int64_t ready_timeout_s;
+		int64_t drain_timeout_s;
+		int64_t heartbeat_timeout_s;
+	} supervision;
+};
+
+/* Every key at its default. */
+void config_init(struct config *config);
+
+/*
+ * Read an INI file over the defaults and check it whole.
+ *
+ * path    the file; "-" is not special
+ * msg     the first fault, with its line: "kaphila.conf:12: http.workers …"
+ *
+ * Returns 0; -KAP_NOENT (no such file), -KAP_INVAL (unknown key, wrong type,
+ * out of range, contradicting keys). `config` is undefined on error. Blocks
+ * on the file.
+ */
+KAP_MUST_USE int config_load(struct config *config, const char *path,
+    struct kap_errmsg *msg);
+
+/* The same from an open descriptor, rewound first; it stays open. */
+KAP_MUST_USE int config_load_fd(struct config *config, int fd,
+    struct kap_errmsg *msg);
+
+/*
+ * Write every key with its value, in a form config_load reads back.
+ *
+ * with_secrets  false: passwords and the pepper read "********"
+ * with_help     a comment line before each key
+ *
+ * Returns 0 or -KAP_IO.
+ */
+KAP_MUST_USE int config_dump(const struct config *config, FILE *out,
+    bool with_secrets, bool with_help);
+
+/*
+ * Split "address:port" or "[v6]:port". `host_out` has room for the text.
+ * Returns 0 or -KAP_INVAL.
+ */
+KAP_MUST_USE int config_split_listen(const char *listen, char *host_out,
+    size_t host_size, uint16_t *port_out);
+
+#endif

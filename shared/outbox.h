@@ -1,0 +1,97 @@
+/*
+ * The outbox: commands to Asterisk, first in first out for each call. A
+ * command leaves only with Asterisk's reply, and the next of a call is sent
+ * only after that. Whoever finds the head waiting takes it, marks it as sent
+ * by itself in the same transaction, and sends it after the commit; so after
+ * any crash it is known what may have been said, and by whom.
+ *
+ *     WAITING ──take──▶ SENT ──settle──▶ gone
+ *        ▲                │
+ *        └────release─────┘   (certainly not said, or harmless to say again)
+ *
+ * A command holds a reference on its call.
+ */
+#ifndef KAP_OUTBOX_H
+#define KAP_OUTBOX_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "call.h"
+#include "call_cold.h"
+#include "call_machine.h"
+#include "store.h"
+
+#define COMMAND_VERSION 1
+
+enum command_state { COMMAND_WAITING, COMMAND_SENT };
+
+struct command {
+	uint16_t version;
+	uint8_t kind;    /* enum call_command_kind */
+	uint8_t state;   /* enum command_state */
+	uint8_t attempt; /* of the call, when it was put here */
+	uint8_t slot;    /* SENT: the worker that took it */
+	uint16_t tries;  /* times taken */
+	uint32_t seq;    /* within the call */
+	uint32_t pad;
+	int64_t taken_ms; /* SENT: deadline clock */
+};
+
+/* A command that was taken, with all that it takes to say it. */
+struct outbox_item {
+	struct command command;
+	struct call call;
+	char endpoint[CALL_ENDPOINT_MAX + 1]; /* originate only */
+};
+
+/*
+ * Append a command. `call` is the caller's copy of the record, which it
+ * writes itself: command_seq and refs are counted up there.
+ * Returns 0, -KAP_FULL, -KAP_IO.
+ */
+KAP_MUST_USE int outbox_append(struct store_txn *txn, struct call *call,
+    enum call_command_kind kind);
+
+/*
+ * Delete what still waits for a call, but not an originate (its place in the
+ * order tells whether the call was ever dialled). Counts `call->refs` down.
+ */
+KAP_MUST_USE int outbox_drop_waiting(struct store_txn *txn,
+    struct call *call);
+
+/*
+ * Take the head of a call's outbox, if it waits and may be said now (a
+ * channel goes into its bridge only once it is in Stasis).
+ *
+ * Returns 0; -KAP_NOENT when the outbox is empty; -KAP_AGAIN when the head
+ * is under way or not ready; -KAP_FULL, -KAP_IO, -KAP_CORRUPT.
+ */
+KAP_MUST_USE int outbox_take(struct store_txn *txn, const char *call_id,
+    unsigned slot, int64_t now_ms, struct outbox_item *item_out);
+
+/*
+ * Remove a command that Asterisk has answered, with its reference. One that
+ * is gone already: -KAP_NOENT, and the reply is to be ignored.
+ */
+KAP_MUST_USE int outbox_settle(struct store_txn *txn, const char *call_id,
+    uint32_t seq);
+
+/* Make a taken command wait again. -KAP_NOENT when it is gone. */
+KAP_MUST_USE int outbox_release(struct store_txn *txn, const char *call_id,
+    uint32_t seq);
+
+/* One head of a call's outbox, for going on after a crash or an outage. */
+struct outbox_head {
+	char call_id[CALL_ID_SIZE];
+	struct command command;
+};
+
+/*
+ * Copy the heads of all outboxes from behind `after_id` ("" : the first).
+ * Returns how many, or -KAP_IO.
+ */
+KAP_MUST_USE int outbox_scan(struct store_txn *txn, const char *after_id,
+    struct outbox_head *heads, unsigned max);
+
+#endif

@@ -1,0 +1,666 @@
+/*
+ * The LMDB environment, its tables and its transactions. The only file that
+ * calls LMDB's write side. Knows no record: keys and values are bytes here.
+ */
+#include "store.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <lmdb.h>
+
+#include "clock.h"
+#include "stats.h"
+
+/* Grows when records change in a way that their own versions don't cover. */
+#define STORE_LAYOUT 1
+#define MAX_TABLES 32
+#define MAX_READERS 1024
+#define FILE_MODE 0600
+
+static const char *const table_names[STORE_TABLE_COUNT] = {
+	[STORE_META] = "meta",
+	[STORE_CALLS] = "calls",
+	[STORE_CALL_COLD] = "call_cold",
+	[STORE_CALLS_BY_KEY] = "calls_by_key",
+	[STORE_COMMANDS] = "commands",
+	[STORE_TIMERS] = "timers",
+	[STORE_WEBHOOKS] = "webhooks",
+	[STORE_WEBHOOK_RETRY] = "webhook_retry",
+	[STORE_RECORDINGS] = "recordings",
+	[STORE_LEDGER] = "ledger",
+	[STORE_LEDGER_ASIDE] = "ledger_aside",
+	[STORE_KEYS] = "keys",
+	[STORE_ACCOUNTS] = "accounts",
+	[STORE_STREAMS] = "streams",
+};
+
+static const char *const counter_names[STORE_COUNTER_COUNT] = {
+	[STORE_NEXT_CALL] = "next_call",
+	[STORE_NEXT_WEBHOOK] = "next_webhook",
+	[STORE_NEXT_RECORDING] = "next_recording",
+	[STORE_NEXT_LEDGER] = "next_ledger",
+};
+
+struct store_txn {
+	struct store *store;
+	MDB_txn *mdb;
+	bool write;
+};
+
+struct store {
+	MDB_env *env;
+	MDB_dbi tables[STORE_TABLE_COUNT];
+	struct store_txn write; /* one at a time, by LMDB's lock */
+	MDB_txn *idle_read;     /* a reset read transaction, for the next */
+};
+
+struct store_cursor {
+	MDB_cursor *mdb;
+	MDB_val key;
+	MDB_val value;
+	bool at_start; /* the first record is already in key and value */
+	bool at_end;
+};
+
+static int
+map_error(int rc)
+{
+	switch (rc) {
+	case 0:
+		return 0;
+	case MDB_NOTFOUND:
+		return -KAP_NOENT;
+	case MDB_MAP_FULL:
+	case MDB_READERS_FULL:
+	case MDB_TXN_FULL:
+	case ENOSPC:
+	case EDQUOT:
+		return -KAP_FULL;
+	case MDB_CORRUPTED:
+	case MDB_INVALID:
+	case MDB_PAGE_NOTFOUND:
+	case MDB_BAD_TXN:
+		return -KAP_CORRUPT;
+	case MDB_VERSION_MISMATCH:
+	case MDB_INCOMPATIBLE:
+		return -KAP_VERSION;
+	case EACCES:
+	case EPERM:
+	case EROFS:
+		return -KAP_DENIED;
+	case ENOMEM:
+		return -KAP_NOMEM;
+	default:
+		return -KAP_IO;
+	}
+}
+
+static int
+open_failed(struct kap_errmsg *msg, const char *path, const char *what,
+    int rc)
+{
+	kap_errmsg_set(msg, "call table %s: %s: %s", path, what,
+	    mdb_strerror(rc));
+	return map_error(rc);
+}
+
+static unsigned
+env_flags(enum config_durability durability)
+{
+	switch (durability) {
+	case DURABILITY_FULL:
+		return MDB_NOTLS;
+	case DURABILITY_RELAXED:
+		return MDB_NOTLS | MDB_NOSYNC;
+	case DURABILITY_NORMAL:
+		break;
+	}
+	return MDB_NOTLS | MDB_NOMETASYNC;
+}
+
+/*
+ * A file that was cut short would be a SIGBUS at the first look behind its
+ * end, so its length is compared with what its own head says.
+ */
+static int
+check_length(struct store *store, const char *path, struct kap_errmsg *msg)
+{
+	MDB_envinfo info;
+	MDB_stat stat_;
+	mdb_filehandle_t fd;
+	struct stat st;
+	uint64_t wanted;
+
+	if (mdb_env_info(store->env, &info) != 0 ||
+	    mdb_env_stat(store->env, &stat_) != 0 ||
+	    mdb_env_get_fd(store->env, &fd) != 0 || fstat(fd, &st) != 0) {
+		kap_errmsg_set(msg, "call table %s: can't be examined", path);
+		return -KAP_IO;
+	}
+	wanted = ((uint64_t)info.me_last_pgno + 1) * stat_.ms_psize;
+	if ((uint64_t)st.st_size < wanted) {
+		kap_errmsg_set(msg, "call table %s: cut short, %lld bytes of "
+		    "%llu", path, (long long)st.st_size,
+		    (unsigned long long)wanted);
+		return -KAP_CORRUPT;
+	}
+	return 0;
+}
+
+static int
+open_env(struct store *store, const char *path, int64_t map_size_mb,
+    enum config_durability durability, struct kap_errmsg *msg)
+{
+	int rc;
+
+	if (mkdir(path, 0700) != 0 && errno != EEXIST)
+		return open_failed(msg, path, "mkdir", errno);
+	if ((rc = mdb_env_create(&store->env)) != 0)
+		return open_failed(msg, path, "create", rc);
+	(void)mdb_env_set_maxdbs(store->env, MAX_TABLES);
+	(void)mdb_env_set_maxreaders(store->env, MAX_READERS);
+	(void)mdb_env_set_mapsize(store->env, (size_t)map_size_mb << 20);
+	rc = mdb_env_open(store->env, path, env_flags(durability), FILE_MODE);
+	if (rc != 0)
+		return open_failed(msg, path, "open", rc);
+	return check_length(store, path, msg);
+}
+
+static int
+get_number(struct store_txn *txn, const char *name, uint64_t *number_out)
+{
+	struct store_value value;
+	const int rc = store_get(txn, STORE_META, name, strlen(name), &value);
+
+	if (rc != 0)
+		return rc;
+	if (value.len != sizeof(*number_out))
+		return -KAP_CORRUPT;
+	memcpy(number_out, value.data, sizeof(*number_out));
+	return 0;
+}
+
+static int
+put_number(struct store_txn *txn, const char *name, uint64_t number)
+{
+	return store_put(txn, STORE_META, name, strlen(name), &number,
+	    sizeof(number));
+}
+
+static int
+check_layout(struct store_txn *txn, struct kap_errmsg *msg)
+{
+	uint64_t layout = 0;
+	const int rc = get_number(txn, "layout", &layout);
+
+	if (rc == -KAP_NOENT)
+		return put_number(txn, "layout", STORE_LAYOUT);
+	if (rc != 0)
+		return rc;
+	if (layout != STORE_LAYOUT) {
+		kap_errmsg_set(msg, "call table has layout %llu, this program "
+		    "knows %d", (unsigned long long)layout, STORE_LAYOUT);
+		return -KAP_VERSION;
+	}
+	return 0;
+}
+
+/*
+ * Stored deadlines must keep their meaning over a reboot, though the boot
+ * clock starts anew: at the first open after a boot the distance between it
+ * and the wall clock is fixed for as long as that boot lasts.
+ */
+static int
+settle_deadline_clock(struct store_txn *txn)
+{
+	char boot_id[CLOCK_BOOT_ID_SIZE];
+	struct store_value seen;
+	uint64_t shift = 0;
+	int rc;
+
+	if (clock_boot_id(boot_id) != 0)
+		return -KAP_IO;
+	rc = store_get(txn, STORE_META, "boot_id", 7, &seen);
+	if (rc == 0 && seen.len == strlen(boot_id) &&
+	    memcmp(seen.data, boot_id, seen.len) == 0) {
+		rc = get_number(txn, "deadline_shift", &shift);
+		if (rc == 0)
+			clock_set_deadline_shift((int64_t)shift);
+		return rc;
+	}
+	if (rc != 0 && rc != -KAP_NOENT)
+		return rc;
+	shift = (uint64_t)(clock_wall_ms() - clock_boot_ms());
+	clock_set_deadline_shift((int64_t)shift);
+	rc = store_put(txn, STORE_META, "boot_id", 7, boot_id,
+	    strlen(boot_id));
+	return rc != 0 ? rc : put_number(txn, "deadline_shift", shift);
+}
+
+static int
+open_tables(struct store *store, struct kap_errmsg *msg)
+{
+	struct store_txn *txn;
+	int rc = store_begin_write(store, &txn);
+
+	if (rc != 0)
+		return rc;
+	for (int i = 0; i < STORE_TABLE_COUNT && rc == 0; i++)
+		rc = map_error(mdb_dbi_open(txn->mdb, table_names[i],
+		    MDB_CREATE, &store->tables[i]));
+	if (rc == 0)
+		rc = check_layout(txn, msg);
+	if (rc == 0)
+		rc = settle_deadline_clock(txn);
+	if (rc != 0) {
+		store_abort(&txn);
+		return rc;
+	}
+	return store_commit(&txn);
+}
+
+int
+store_open(struct store **store_out, const char *dir, int64_t map_size_mb,
+    enum config_durability durability, struct kap_errmsg *msg)
+{
+	struct store *store = calloc(1, sizeof(*store));
+	char path[CONFIG_TEXT_MAX + 8];
+	int rc;
+
+	if (store == NULL)
+		return -KAP_NOMEM;
+	if ((size_t)snprintf(path, sizeof(path), "%s/store", dir) >=
+	    sizeof(path)) {
+		free(store);
+		return -KAP_TOOBIG;
+	}
+	rc = open_env(store, path, map_size_mb, durability, msg);
+	if (rc == 0) {
+		kap_errmsg_set(msg, "call table %s", path);
+		rc = open_tables(store, msg);
+		if (rc != 0 && rc != -KAP_VERSION)
+			kap_errmsg_set(msg, "call table %s: %s", path,
+			    kap_strerror(rc));
+	}
+	if (rc != 0) {
+		if (store->env != NULL)
+			mdb_env_close(store->env);
+		free(store);
+		return rc;
+	}
+	*store_out = store;
+	return 0;
+}
+
+void
+store_close(struct store **store)
+{
+	if (*store == NULL)
+		return;
+	if ((*store)->idle_read != NULL)
+		mdb_txn_abort((*store)->idle_read);
+	mdb_env_close((*store)->env);
+	free(*store);
+	*store = NULL;
+}
+
+int
+store_begin_write(struct store *store, struct store_txn **txn_out)
+{
+	int rc;
+
+	stats_set_lock(STATS_LOCK_WAITING);
+	rc = mdb_txn_begin(store->env, NULL, 0, &store->write.mdb);
+	if (rc != 0) {
+		stats_set_lock(STATS_LOCK_NONE);
+		return map_error(rc);
+	}
+	stats_set_lock(STATS_LOCK_HELD);
+	store->write.store = store;
+	store->write.write = true;
+	*txn_out = &store->write;
+	return 0;
+}
+
+int
+store_commit(struct store_txn **txn)
+{
+	const int rc = mdb_txn_commit((*txn)->mdb);
+
+	stats_set_lock(STATS_LOCK_NONE);
+	stats_add(rc == 0 ? STATS_store_commits : STATS_store_failures, 1);
+	(*txn)->mdb = NULL;
+	*txn = NULL;
+	return map_error(rc);
+}
+
+void
+store_abort(struct store_txn **txn)
+{
+	mdb_txn_abort((*txn)->mdb);
+	stats_set_lock(STATS_LOCK_NONE);
+	(*txn)->mdb = NULL;
+	*txn = NULL;
+}
+
+int
+store_begin_read(struct store *store, struct store_txn **txn_out)
+{
+	struct store_txn *txn = malloc(sizeof(*txn));
+	int rc;
+
+	if (txn == NULL)
+		return -KAP_NOMEM;
+	txn->store = store;
+	txn->write = false;
+	if (store->idle_read != NULL) {
+		txn->mdb = store->idle_read;
+		store->idle_read = NULL;
+		rc = mdb_txn_renew(txn->mdb);
+		if (rc != 0)
+			mdb_txn_abort(txn->mdb);
+	} else {
+		rc = mdb_txn_begin(store->env, NULL, MDB_RDONLY, &txn->mdb);
+	}
+	if (rc != 0) {
+		free(txn);
+		return map_error(rc);
+	}
+	*txn_out = txn;
+	return 0;
+}
+
+void
+store_end_read(struct store_txn **txn)
+{
+	struct store *store = (*txn)->store;
+
+	if (store->idle_read == NULL) {
+		mdb_txn_reset((*txn)->mdb);
+		store->idle_read = (*txn)->mdb;
+	} else {
+		mdb_txn_abort((*txn)->mdb);
+	}
+	free(*txn);
+	*txn = NULL;
+}
+
+struct store *
+store_of(const struct store_txn *txn)
+{
+	return txn->store;
+}
+
+/* LMDB takes keys and data as non-const pointers and leaves them alone. */
+static MDB_val
+as_val(const void *data, size_t len)
+{
+	union {
+		const void *from;
+		void *to;
+	} cast = { .from = data };
+
+	return (MDB_val){ .mv_size = len, .mv_data = cast.to };
+}
+
+static MDB_dbi
+dbi(const struct store_txn *txn, enum store_table table)
+{
+	return txn->store->tables[table];
+}
+
+int
+store_get(struct store_txn *txn, enum store_table table, const void *key,
+    size_t key_len, struct store_value *value_out)
+{
+	MDB_val k = as_val(key, key_len);
+	MDB_val v;
+	const int rc = mdb_get(txn->mdb, dbi(txn, table), &k, &v);
+
+	if (rc != 0)
+		return map_error(rc);
+	value_out->data = v.mv_data;
+	value_out->len = v.mv_size;
+	return 0;
+}
+
+int
+store_copy(struct store_txn *txn, enum store_table table, const void *key,
+    size_t key_len, void *to, size_t size)
+{
+	struct store_value value;
+	const int rc = store_get(txn, table, key, key_len, &value);
+	size_t len;
+
+	if (rc != 0)
+		return rc;
+	len = value.len < size ? value.len : size;
+	memcpy(to, value.data, len);
+	memset((char *)to + len, 0, size - len);
+	return 0;
+}
+
+int
+store_put(struct store_txn *txn, enum store_table table, const void *key,
+    size_t key_len, const void *data, size_t len)
+{
+	MDB_val k = as_val(key, key_len);
+	MDB_val v = as_val(data, len);
+
+	return map_error(mdb_put(txn->mdb, dbi(txn, table), &k, &v, 0));
+}
+
+int
+store_del(struct store_txn *txn, enum store_table table, const void *key,
+    size_t key_len)
+{
+	MDB_val k = as_val(key, key_len);
+	const int rc = mdb_del(txn->mdb, dbi(txn, table), &k, NULL);
+
+	return rc == MDB_NOTFOUND ? 0 : map_error(rc);
+}
+
+int
+store_next(struct store_txn *txn, enum store_counter counter,
+    uint64_t *number_out)
+{
+	uint64_t number = 0;
+	int rc = get_number(txn, counter_names[counter], &number);
+
+	if (rc != 0 && rc != -KAP_NOENT)
+		return rc;
+	number++;
+	rc = put_number(txn, counter_names[counter], number);
+	if (rc == 0)
+		*number_out = number;
+	return rc;
+}
+
+int
+store_walk(struct store_txn *txn, enum store_table table, const void *from,
+    size_t from_len, struct store_cursor **cursor_out)
+{
+	struct store_cursor *cursor = calloc(1, sizeof(*cursor));
+	int rc;
+
+	if (cursor == NULL)
+		return -KAP_NOMEM;
+	rc = mdb_cursor_open(txn->mdb, dbi(txn, table), &cursor->mdb);
+	if (rc != 0) {
+		free(cursor);
+		return map_error(rc);
+	}
+	if (from_len > 0) {
+		cursor->key = as_val(from, from_len);
+		rc = mdb_cursor_get(cursor->mdb, &cursor->key,
+		    &cursor->value, MDB_SET_RANGE);
+	} else {
+		rc = mdb_cursor_get(cursor->mdb, &cursor->key,
+		    &cursor->value, MDB_FIRST);
+	}
+	if (rc != 0 && rc != MDB_NOTFOUND) {
+		store_walk_end(&cursor);
+		return map_error(rc);
+	}
+	cursor->at_start = rc == 0;
+	cursor->at_end = rc == MDB_NOTFOUND;
+	*cursor_out = cursor;
+	return 0;
+}
+
+int
+store_walk_next(struct store_cursor *cursor, struct store_value *key_out,
+    struct store_value *value_out)
+{
+	if (cursor->at_end)
+		return -KAP_NOENT;
+	if (!cursor->at_start) {
+		const int rc = mdb_cursor_get(cursor->mdb, &cursor->key,
+		    &cursor->value, MDB_NEXT);
+
+		if (rc != 0) {
+			cursor->at_end = true;
+			return map_error(rc);
+		}
+	}
+	cursor->at_start = false;
+	key_out->data = cursor->key.mv_data;
+	key_out->len = cursor->key.mv_size;
+	value_out->data = cursor->value.mv_data;
+	value_out->len = cursor->value.mv_size;
+	return 0;
+}
+
+int
+store_walk_del(struct store_cursor *cursor)
+{
+	return map_error(mdb_cursor_del(cursor->mdb, 0));
+}
+
+void
+store_walk_end(struct store_cursor **cursor)
+{
+	if (*cursor == NULL)
+		return;
+	mdb_cursor_close((*cursor)->mdb);
+	free(*cursor);
+	*cursor = NULL;
+}
+
+int
+store_count(struct store_txn *txn, enum store_table table,
+    uint64_t *count_out)
+{
+	MDB_stat stat_;
+	const int rc = mdb_stat(txn->mdb, dbi(txn, table), &stat_);
+
+	if (rc == 0)
+		*count_out = stat_.ms_entries;
+	return map_error(rc);
+}
+
+/* Pages on the free list: each of its records begins with their number. */
+static int
+count_free_pages(MDB_txn *txn, uint64_t *pages_out)
+{
+	const MDB_dbi free_list = 0; /* LMDB's own, always the first */
+	MDB_cursor *cursor;
+	MDB_val key;
+	MDB_val value;
+	uint64_t pages = 0;
+	int rc = mdb_cursor_open(txn, free_list, &cursor);
+
+	if (rc != 0)
+		return rc;
+	while ((rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) == 0) {
+		size_t in_record;
+
+		memcpy(&in_record, value.mv_data, sizeof(in_record));
+		pages += in_record;
+	}
+	mdb_cursor_close(cursor);
+	*pages_out = pages;
+	return rc == MDB_NOTFOUND ? 0 : rc;
+}
+
+int
+store_usage(struct store *store, struct store_usage *out)
+{
+	struct store_txn *txn;
+	MDB_envinfo info;
+	MDB_stat stat_;
+	uint64_t in_file;
+	uint64_t free_pages = 0;
+	int rc = store_begin_read(store, &txn);
+
+	if (rc != 0)
+		return rc;
+	rc = count_free_pages(txn->mdb, &free_pages);
+	store_end_read(&txn);
+	if (rc == 0)
+		rc = mdb_env_info(store->env, &info);
+	if (rc == 0)
+		rc = mdb_env_stat(store->env, &stat_);
+	if (rc != 0)
+		return map_error(rc);
+	in_file = (uint64_t)info.me_last_pgno + 1;
+	out->pages_total = info.me_mapsize / stat_.ms_psize;
+	out->pages_used = in_file > free_pages ? in_file - free_pages : 0;
+	out->readers = info.me_numreaders;
+	out->percent = (uint32_t)(out->pages_used * 100 / out->pages_total);
+	return 0;
+}
+
+int
+store_clear_stale_readers(struct store *store)
+{
+	int dead = 0;
+	const int rc = mdb_reader_check(store->env, &dead);
+
+	return rc != 0 ? map_error(rc) : dead;
+}
+
+int
+store_sync(struct store *store)
+{
+	return map_error(mdb_env_sync(store->env, 1));
+}
+
+void
+store_put_be32(uint8_t out[4], uint32_t number)
+{
+	for (int i = 0; i < 4; i++)
+		out[i] = (uint8_t)(number >> (24 - 8 * i));
+}
+
+void
+store_put_be64(uint8_t out[8], uint64_t number)
+{
+	for (int i = 0; i < 8; i++)
+		out[i] = (uint8_t)(number >> (56 - 8 * i));
+}
+
+uint32_t
+store_get_be32(const uint8_t in[4])
+{
+	uint32_t number = 0;
+
+	for (int i = 0; i < 4; i++)
+		number = number << 8 | in[i];
+	return number;
+}
+
+uint64_t
+store_get_be64(const uint8_t in[8])
+{
+	uint64_t number = 0;
+
+	for (int i = 0; i < 8; i++)
+		number = number << 8 | in[i];
+	return number;
+}

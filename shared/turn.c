@@ -1,0 +1,154 @@
+/*
+ * Collects the jobs of one turn of the event loop and commits them together.
+ * Knows no record and no socket: jobs do.
+ */
+#include "turn.h"
+
+#include <stdbool.h>
+#include <stdlib.h>
+
+#include <event2/event.h>
+
+struct turn {
+	struct store *store;
+	/*
+	 * Activated by the first job. libevent puts it behind the handlers
+	 * that are active already and runs it before it polls again: that is
+	 * the end of the turn, and no flood of input can put it off.
+	 */
+	struct event *commit;
+	struct turn_job *first;
+	struct turn_job **last;
+};
+
+/* Apply every job of a list in the order given; the first error ends it. */
+static int
+apply_all(struct turn_job *jobs, struct store_txn *txn)
+{
+	for (struct turn_job *job = jobs; job != NULL; job = job->next) {
+		const int rc = job->apply(job, txn);
+
+		if (rc != 0)
+			return rc;
+	}
+	return 0;
+}
+
+static int
+commit_together(struct turn *turn, struct turn_job *jobs)
+{
+	struct store_txn *txn;
+	int rc = store_begin_write(turn->store, &txn);
+
+	if (rc != 0)
+		return rc;
+	rc = apply_all(jobs, txn);
+	if (rc != 0) {
+		store_abort(&txn);
+		return rc;
+	}
+	return store_commit(&txn);
+}
+
+static int
+commit_alone(struct turn *turn, struct turn_job *job)
+{
+	job->next = NULL;
+	return commit_together(turn, job);
+}
+
+/* Call back in order; a job may be freed by its own done(). */
+static void
+finish_all(struct turn_job *jobs)
+{
+	while (jobs != NULL) {
+		struct turn_job *job = jobs;
+
+		jobs = job->next;
+		job->next = NULL;
+		job->done(job, 0);
+	}
+}
+
+static void
+commit_each(struct turn *turn, struct turn_job *jobs)
+{
+	while (jobs != NULL) {
+		struct turn_job *job = jobs;
+
+		jobs = job->next;
+		job->done(job, commit_alone(turn, job));
+	}
+}
+
+static void
+commit_turn(struct turn *turn)
+{
+	struct turn_job *jobs = turn->first;
+
+	turn->first = NULL;
+	turn->last = &turn->first;
+	if (jobs == NULL)
+		return;
+	if (jobs->next == NULL) {
+		jobs->done(jobs, commit_alone(turn, jobs));
+		return;
+	}
+	if (commit_together(turn, jobs) == 0)
+		finish_all(jobs);
+	else
+		commit_each(turn, jobs);
+}
+
+static void
+on_turn_end(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	commit_turn(arg);
+}
+
+struct turn *
+turn_new(struct event_base *base, struct store *store)
+{
+	struct turn *turn = calloc(1, sizeof(*turn));
+
+	if (turn == NULL)
+		return NULL;
+	turn->store = store;
+	turn->last = &turn->first;
+	turn->commit = event_new(base, -1, 0, on_turn_end, turn);
+	if (turn->commit == NULL) {
+		free(turn);
+		return NULL;
+	}
+	return turn;
+}
+
+void
+turn_free(struct turn **turn)
+{
+	if (*turn == NULL)
+		return;
+	turn_flush(*turn);
+	event_free((*turn)->commit);
+	free(*turn);
+	*turn = NULL;
+}
+
+void
+turn_submit(struct turn *turn, struct turn_job *job)
+{
+	job->next = NULL;
+	*turn->last = job;
+	turn->last = &job->next;
+	event_active(turn->commit, 0, 0);
+}
+
+void
+turn_flush(struct turn *turn)
+{
+	/* done() may submit again; bounded, for it can't go on for ever */
+	for (int i = 0; i < 16 && turn->first != NULL; i++)
+		commit_turn(turn);
+}

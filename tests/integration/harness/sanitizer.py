@@ -1,0 +1,44 @@
+"""Reports of AddressSanitizer and UBSan: where they go, and reading them.
+
+Each process writes to a file of its own, for a report among the lines of a
+log is overlooked. A folder without such files is what a test must leave. But
+gcc's UBSan, linked beside ASan, writes to standard error whatever its log_path
+says: so the logs are searched too.
+"""
+
+import os
+import re
+
+
+def environment(folder):
+    """os.environ with the sanitizers' reports sent to `folder`."""
+    env = dict(os.environ)
+    env["ASAN_OPTIONS"] = ":".join(
+        (
+            "halt_on_error=1",
+            "detect_leaks=1",
+            "detect_stack_use_after_return=1",
+            "strict_string_checks=1",
+            "disable_coredump=1",
+            f"log_path={folder}/asan",
+        )
+    )
+    env["UBSAN_OPTIONS"] = ":".join(
+        ("halt_on_error=1", "print_stacktrace=1", f"log_path={folder}/ubsan")
+    )
+    env["LSAN_OPTIONS"] = "report_objects=1"
+    return env
+
+
+def reports(folder):
+    """The text of every report in `folder`."""
+    return [
+        f"{path.name}:\n{path.read_text(encoding='utf-8', errors='replace')}"
+        for path in sorted(folder.iterdir())
+        if path.is_file() and path.stat().st_size > 0
+    ]
+
+
+def reports_in(text):
+    """The lines of UBSan's reports in what a process wrote."""
+    return re.findall(r".*runtime error: .*", text)

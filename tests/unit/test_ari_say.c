@@ -1,0 +1,153 @@
+/*
+ * How commands are said to Asterisk, and what its answers mean.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "worker/ari_say.h"
+
+static struct config config;
+
+static int
+setup(void **state)
+{
+	(void)state;
+	config_init(&config);
+	config.node.id = 7;
+	return 0;
+}
+
+static struct outbox_item
+make_item(enum call_command_kind kind)
+{
+	struct outbox_item item = {
+		.command = { .kind = (uint8_t)kind, .attempt = 2 },
+		.call = { .id = "1720012345.88007", .attempt = 2,
+		    .ring_timeout_s = 30, .max_duration_s = 3600,
+		    .recording_ms = 1739781234567LL,
+		    .caller_id = "19172452367" },
+		.endpoint = "PJSIP/0014155550100@carrier",
+	};
+
+	return item;
+}
+
+struct say_row {
+	enum call_command_kind kind;
+	const char *method;
+	const char *path;
+	const char *body; /* NULL: none */
+};
+
+static const struct say_row rows[] = {
+	{ CALL_CMD_ORIGINATE, "POST", "channels",
+	    "{\"endpoint\":\"PJSIP/0014155550100@carrier\",\"app\":\"app-7\","
+	    "\"appArgs\":\"dialed\",\"channelId\":\"1720012345.88007-2\","
+	    "\"timeout\":30,\"callerId\":\"19172452367\",\"variables\":"
+	    "{\"KAPHILA_NODE\":\"7\",\"TIMEOUT(absolute)\":\"3660\"}}" },
+	{ CALL_CMD_HANGUP, "DELETE", "channels/1720012345.88007-2", NULL },
+	{ CALL_CMD_BRIDGE_CREATE, "POST", "bridges/bridge-1720012345.88007",
+	    "{\"type\":\"mixing\",\"name\":\"kaphila-7\"}" },
+	{ CALL_CMD_BRIDGE_ADD, "POST",
+	    "bridges/bridge-1720012345.88007/addChannel",
+	    "{\"channel\":\"1720012345.88007-2\"}" },
+	{ CALL_CMD_RECORD, "POST", "bridges/bridge-1720012345.88007/record",
+	    "{\"name\":\"call-1720012345.88007-1739781234567\","
+	    "\"format\":\"wav\",\"maxSilenceSeconds\":0,"
+	    "\"maxDurationSeconds\":3630,\"ifExists\":\"fail\"}" },
+	{ CALL_CMD_BRIDGE_DESTROY, "DELETE",
+	    "bridges/bridge-1720012345.88007", NULL },
+};
+
+static void
+test_requests(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		const struct outbox_item item = make_item(rows[i].kind);
+		struct ari_request request;
+
+		assert_int_equal(ari_say(&item, &config, "app-7", &request),
+		    0);
+		assert_string_equal(request.method, rows[i].method);
+		assert_string_equal(request.uri.text, rows[i].path);
+		if (rows[i].body == NULL)
+			assert_null(request.body);
+		else
+			assert_string_equal(request.body, rows[i].body);
+		ari_request_clear(&request);
+	}
+}
+
+static void
+test_no_caller_id(void **state)
+{
+	struct outbox_item item = make_item(CALL_CMD_ORIGINATE);
+	struct ari_request request;
+
+	(void)state;
+	item.call.caller_id[0] = '\0';
+	assert_int_equal(ari_say(&item, &config, "app", &request), 0);
+	assert_null(strstr(request.body, "callerId"));
+	ari_request_clear(&request);
+}
+
+struct reply_row {
+	enum call_command_kind kind;
+	int status;
+	enum ari_verdict verdict;
+	enum call_input_kind input; /* CALL_INPUT_COUNT: none */
+};
+
+static const struct reply_row replies[] = {
+	{ CALL_CMD_ORIGINATE, 200, ARI_SETTLED, CALL_IN_ORIGINATE_OK },
+	{ CALL_CMD_ORIGINATE, 409, ARI_SETTLED, CALL_IN_ORIGINATE_OK },
+	{ CALL_CMD_ORIGINATE, 500, ARI_SETTLED, CALL_IN_ORIGINATE_REFUSED },
+	{ CALL_CMD_ORIGINATE, 400, ARI_SETTLED, CALL_IN_ORIGINATE_REFUSED },
+	{ CALL_CMD_HANGUP, 204, ARI_SETTLED, CALL_IN_HANGUP_OK },
+	{ CALL_CMD_HANGUP, 404, ARI_SETTLED, CALL_IN_HANGUP_GONE },
+	{ CALL_CMD_HANGUP, 500, ARI_TRY_AGAIN, CALL_IN_HANGUP_GONE },
+	{ CALL_CMD_BRIDGE_CREATE, 200, ARI_SETTLED, CALL_INPUT_COUNT },
+	{ CALL_CMD_BRIDGE_CREATE, 409, ARI_SETTLED, CALL_INPUT_COUNT },
+	{ CALL_CMD_BRIDGE_CREATE, 500, ARI_SETTLED, CALL_IN_BRIDGE_FAILED },
+	{ CALL_CMD_BRIDGE_ADD, 204, ARI_SETTLED, CALL_IN_BRIDGE_ADD_OK },
+	{ CALL_CMD_BRIDGE_ADD, 422, ARI_SETTLED, CALL_IN_BRIDGE_FAILED },
+	{ CALL_CMD_RECORD, 201, ARI_SETTLED, CALL_IN_RECORD_OK },
+	{ CALL_CMD_RECORD, 409, ARI_SETTLED, CALL_IN_RECORD_OK },
+	{ CALL_CMD_RECORD, 404, ARI_SETTLED, CALL_IN_RECORD_FAILED },
+	{ CALL_CMD_BRIDGE_DESTROY, 404, ARI_SETTLED, CALL_INPUT_COUNT },
+};
+
+static void
+test_replies(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof(replies) / sizeof(replies[0]); i++) {
+		const struct reply_row *row = &replies[i];
+		enum call_input_kind input;
+
+		assert_int_equal(ari_reply_meaning(row->kind, row->status,
+		    &input), row->verdict);
+		if (input != row->input)
+			fail_msg("%s %d gave %d", call_command_name(row->kind),
+			    row->status, (int)input);
+	}
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_requests),
+		cmocka_unit_test(test_no_caller_id),
+		cmocka_unit_test(test_replies),
+	};
+
+	return cmocka_run_group_tests(tests, setup, NULL);
+}

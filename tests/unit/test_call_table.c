@@ -1,0 +1,376 @@
+/*
+ * The table of calls over a real store: what a step writes, and that nothing
+ * is left when a call is over. The last test lets thousands of random calls
+ * live and checks the sums.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "shared/account.h"
+#include "shared/call_table.h"
+#include "shared/call_timers.h"
+#include "shared/ledger_queue.h"
+#include "shared/outbox.h"
+#include "shared/recording_queue.h"
+#include "shared/webhook_queue.h"
+#include "store_fixture.h"
+
+#define KEY_ID 12
+#define WALL_MS 1720012345000LL
+#define BOOT_MS 5000000LL
+
+static const struct call_now now = { WALL_MS, BOOT_MS, 5000 };
+static const struct call_cold cold = {
+	.webhook_url = "https://example.com/hook",
+	.metadata = "{\"a\":1}",
+	.voice = "en-US-Neural2-A",
+	.trunk_count = 2,
+	.trunk_names = { "one", "two" },
+	.endpoints = { "PJSIP/00x@one", "PJSIP/00x@two" },
+};
+
+static int
+setup(void **state)
+{
+	struct store_fixture *fixture = calloc(1, sizeof(*fixture));
+
+	store_fixture_open(fixture);
+	*state = fixture;
+	return 0;
+}
+
+static int
+teardown(void **state)
+{
+	store_fixture_close(*state);
+	free(*state);
+	return 0;
+}
+
+static void
+create(struct store_txn *txn, uint32_t flags, struct call_step *step)
+{
+	struct call call = {
+		.key_id = KEY_ID,
+		.slot = 3,
+		.trunk_count = 2,
+		.ring_timeout_s = 30,
+		.max_duration_s = 60,
+		.flags = flags,
+		.number = "14155550100",
+	};
+
+	assert_int_equal(call_table_create(txn, &call, &cold, 1, &now, step),
+	    0);
+}
+
+static int
+step_call(struct store_txn *txn, const char *id, enum call_input_kind kind,
+    unsigned cause, struct call_step *step)
+{
+	const struct call_input input = {
+		.kind = kind,
+		.cause = cause,
+		.timer = (enum call_timer)cause,
+		.at_ms = WALL_MS + 1000,
+	};
+
+	return call_table_step(txn, id, &input, &now, step);
+}
+
+static uint64_t
+count(struct store_txn *txn, enum store_table table)
+{
+	uint64_t n;
+
+	assert_int_equal(store_count(txn, table, &n), 0);
+	return n;
+}
+
+static struct account
+get_account(struct store_txn *txn)
+{
+	struct account account;
+
+	assert_int_equal(account_get(txn, KEY_ID, &account), 0);
+	return account;
+}
+
+static void
+settle_head(struct store_txn *txn, const char *id, int expected_kind)
+{
+	struct outbox_item item;
+
+	assert_int_equal(outbox_take(txn, id, 3, BOOT_MS, &item), 0);
+	assert_int_equal(item.command.kind, expected_kind);
+	assert_int_equal(outbox_settle(txn, id, item.command.seq), 0);
+}
+
+/* Deliver all events: drops their references. */
+static unsigned
+deliver_all(struct store_txn *txn)
+{
+	struct webhook_event event;
+	unsigned delivered = 0;
+
+	while (webhook_queue_peek_new(txn, 0, &event, 1) == 1) {
+		assert_int_equal(webhook_queue_remove(txn, &event, 0), 0);
+		assert_in_range(++delivered, 1, 1000000);
+	}
+	return delivered;
+}
+
+static void
+test_a_whole_life(void **state)
+{
+	struct store_fixture *fixture = *state;
+	struct call_step step;
+	struct store_txn *txn;
+	struct recording_job job;
+	struct ledger_entry entries[4];
+	struct call_due due[4];
+	int64_t next;
+	char id[CALL_ID_SIZE];
+
+	assert_int_equal(store_begin_write(fixture->store, &txn), 0);
+	create(txn, CALL_F_WEBHOOK | CALL_F_RECORD, &step);
+	memcpy(id, step.call.id, sizeof(id));
+	assert_string_equal(id, "1720012345.1001");
+	assert_int_equal(step.rings, CALL_RING_OUTBOX | CALL_RING_OWNER);
+	assert_int_equal(get_account(txn).holds, 1);
+	assert_int_equal(get_account(txn).live, 1);
+	assert_int_equal(call_timers_due(txn, 3, BOOT_MS + 4999, due, 4,
+	    &next), 0);
+	assert_int_equal(next, BOOT_MS + 5000);
+	assert_int_equal(call_timers_due(txn, 3, BOOT_MS + 5000, due, 4,
+	    &next), 1);
+	assert_string_equal(due[0].call_id, id);
+	assert_int_equal(call_timers_due(txn, 2, BOOT_MS + 6999, due, 4,
+	    &next), 0);
+	assert_int_equal(call_timers_due(txn, 2, BOOT_MS + 7000, due, 4,
+	    &next), 1);
+	settle_head(txn, id, CALL_CMD_ORIGINATE);
+
+	assert_int_equal(step_call(txn, id, CALL_IN_ORIGINATE_OK, 0, &step),
+	    0);
+	assert_int_equal(step.call.sequence, 1);
+	assert_true((step.rings & CALL_RING_WEBHOOKD) != 0);
+	assert_int_equal(step_call(txn, id, CALL_IN_UP, 0, &step), 0);
+	assert_int_equal(get_account(txn).holds, 0);
+	assert_int_equal(get_account(txn).charges, 1);
+	settle_head(txn, id, CALL_CMD_BRIDGE_CREATE);
+	{
+		struct outbox_item item;
+
+		/* the channel isn't in Stasis yet */
+		assert_int_equal(outbox_take(txn, id, 3, BOOT_MS, &item),
+		    -KAP_AGAIN);
+	}
+	assert_int_equal(step_call(txn, id, CALL_IN_STASIS_START, 0, &step),
+	    0);
+	assert_true((step.rings & CALL_RING_OUTBOX) != 0);
+	settle_head(txn, id, CALL_CMD_BRIDGE_ADD);
+	settle_head(txn, id, CALL_CMD_RECORD);
+	assert_int_equal(step_call(txn, id, CALL_IN_RECORD_OK, 0, &step), 0);
+	assert_int_equal(step_call(txn, id, CALL_IN_DESTROYED, 16, &step), 0);
+	assert_int_equal(get_account(txn).live, 0);
+	assert_int_equal(get_account(txn).calls, 1);
+	assert_int_equal(count(txn, STORE_CALLS_BY_KEY), 0);
+	settle_head(txn, id, CALL_CMD_BRIDGE_DESTROY);
+	assert_int_equal(step_call(txn, id, CALL_IN_RECORDING_FINISHED, 0,
+	    &step), 0);
+	assert_int_equal(recording_queue_peek(txn, 0, &job, 1), 1);
+	assert_string_equal(job.call_id, id);
+	assert_int_equal(step_call(txn, id, CALL_IN_RECORDING_STORED, 0,
+	    &step), 0);
+	assert_int_equal(recording_queue_remove(txn, job.number), 0);
+	assert_int_equal(ledger_queue_peek(txn, entries, 4), 3);
+	assert_int_equal(entries[0].kind, LEDGER_CHARGE);
+	assert_int_equal(entries[1].kind, LEDGER_CALL);
+	assert_string_equal(entries[1].trunk, "one");
+	assert_int_equal(entries[2].kind, LEDGER_RECORDING);
+	assert_int_equal(count(txn, STORE_CALLS), 1);
+	assert_int_equal(deliver_all(txn), 4);
+	assert_int_equal(count(txn, STORE_CALLS), 0);
+	assert_int_equal(count(txn, STORE_CALL_COLD), 0);
+	assert_int_equal(count(txn, STORE_TIMERS), 0);
+	assert_int_equal(count(txn, STORE_COMMANDS), 0);
+	assert_int_equal(store_commit(&txn), 0);
+}
+
+static void
+test_nothing_is_written_without_a_meaning(void **state)
+{
+	struct store_fixture *fixture = *state;
+	struct call_step step;
+	struct store_txn *txn;
+	struct call before;
+	struct call after;
+
+	assert_int_equal(store_begin_write(fixture->store, &txn), 0);
+	create(txn, 0, &step);
+	assert_int_equal(call_table_get(txn, step.call.id, &before), 0);
+	assert_int_equal(step_call(txn, before.id, CALL_IN_RECORD_OK, 0,
+	    &step), -KAP_STATE);
+	assert_int_equal(call_table_get(txn, before.id, &after), 0);
+	assert_memory_equal(&before, &after, sizeof(before));
+	assert_int_equal(step_call(txn, "1720012345.99001", CALL_IN_UP, 0,
+	    &step), -KAP_NOENT);
+	store_abort(&txn);
+}
+
+static void
+test_lists(void **state)
+{
+	struct store_fixture *fixture = *state;
+	struct call_step step;
+	struct store_txn *txn;
+	struct call calls[3];
+	char last[CALL_ID_SIZE];
+	uint64_t live;
+
+	assert_int_equal(store_begin_write(fixture->store, &txn), 0);
+	for (int i = 0; i < 5; i++)
+		create(txn, 0, &step);
+	assert_int_equal(call_table_live_count(txn, &live), 0);
+	assert_int_equal(live, 5);
+	assert_int_equal(call_table_list(txn, KEY_ID, "", calls, 3), 3);
+	assert_int_equal(call_table_list(txn, KEY_ID, calls[2].id, calls, 3),
+	    2);
+	assert_string_equal(calls[1].id, step.call.id);
+	assert_int_equal(call_table_list(txn, KEY_ID + 1, "", calls, 3), 0);
+	assert_int_equal(call_table_list(txn, KEY_ID - 1, "", calls, 3), 0);
+	assert_int_equal(call_table_scan(txn, 3, "", calls, 3, last), 3);
+	assert_int_equal(call_table_scan(txn, 3, last, calls, 3, last), 2);
+	assert_int_equal(call_table_scan(txn, 4, "", calls, 3, last), 0);
+	assert_int_equal(call_table_scan(txn, -1, "", calls, 3, last), 3);
+	store_abort(&txn);
+}
+
+static void
+test_a_hangup_jumps_the_queue(void **state)
+{
+	struct store_fixture *fixture = *state;
+	struct call_step step;
+	struct outbox_item item;
+	struct outbox_head heads[4];
+	struct store_txn *txn;
+	char id[CALL_ID_SIZE];
+
+	assert_int_equal(store_begin_write(fixture->store, &txn), 0);
+	create(txn, CALL_F_RECORD, &step);
+	memcpy(id, step.call.id, sizeof(id));
+	assert_int_equal(outbox_take(txn, id, 3, BOOT_MS, &item), 0);
+	assert_string_equal(item.endpoint, "PJSIP/00x@one");
+	assert_int_equal(step_call(txn, id, CALL_IN_UP, 0, &step), 0);
+	/* first the originate's reply, whatever waits behind it */
+	assert_int_equal(outbox_take(txn, id, 3, BOOT_MS, &item), -KAP_AGAIN);
+	assert_int_equal(outbox_scan(txn, "", heads, 4), 1);
+	assert_int_equal(heads[0].command.state, COMMAND_SENT);
+	assert_int_equal(step_call(txn, id, CALL_IN_HANGUP, 0, &step), 0);
+	assert_int_equal(outbox_settle(txn, id, heads[0].command.seq), 0);
+	assert_int_equal(outbox_settle(txn, id, heads[0].command.seq),
+	    -KAP_NOENT);
+	assert_int_equal(outbox_take(txn, id, 3, BOOT_MS, &item), 0);
+	assert_int_equal(item.command.kind, CALL_CMD_HANGUP);
+	assert_int_equal(outbox_release(txn, id, item.command.seq), 0);
+	assert_int_equal(outbox_take(txn, id, 3, BOOT_MS, &item), 0);
+	assert_int_equal(item.command.tries, 2);
+	store_abort(&txn);
+}
+
+/* A random life of many calls; in the end all must be gone and add up. */
+static void
+test_sums(void **state)
+{
+	enum { CALLS = 400 };
+	struct store_fixture *fixture = *state;
+	static char ids[CALLS][CALL_ID_SIZE];
+	struct store_txn *txn;
+	struct account account;
+	uint64_t charged = 0;
+
+	srandom(1);
+	assert_int_equal(store_begin_write(fixture->store, &txn), 0);
+	for (int i = 0; i < CALLS; i++) {
+		struct call_step step;
+
+		create(txn, random() % 2 ? CALL_F_WEBHOOK | CALL_F_RECORD : 0,
+		    &step);
+		memcpy(ids[i], step.call.id, CALL_ID_SIZE);
+	}
+	for (int n = 0; n < CALLS * 60; n++) {
+		const char *id = ids[random() % CALLS];
+		struct call_step step;
+		struct outbox_item item;
+
+		if (random() % 2 &&
+		    outbox_take(txn, id, 3, BOOT_MS, &item) == 0)
+			assert_int_equal(outbox_settle(txn, id,
+			    item.command.seq), 0);
+		(void)!step_call(txn, id,
+		    (enum call_input_kind)(random() % CALL_INPUT_COUNT),
+		    (unsigned)random() % 4, &step);
+		account = get_account(txn);
+		assert_int_equal(account.live,
+		    count(txn, STORE_CALLS_BY_KEY));
+	}
+	for (int i = 0; i < CALLS; i++) {
+		struct call_step step;
+		struct outbox_item item;
+		int rc = step_call(txn, ids[i], CALL_IN_LOST, 0, &step);
+
+		assert_true(rc == 0 || rc == -KAP_STATE || rc == -KAP_NOENT);
+		while (outbox_take(txn, ids[i], 3, BOOT_MS, &item) == 0)
+			assert_int_equal(outbox_settle(txn, ids[i],
+			    item.command.seq), 0);
+		/* whatever timer still waits */
+		(void)!step_call(txn, ids[i], CALL_IN_TIMER,
+		    CALL_TIMER_RECORDING, &step);
+		(void)!step_call(txn, ids[i], CALL_IN_RECORDING_STORED, 0,
+		    &step);
+	}
+	(void)deliver_all(txn);
+	for (;;) {
+		struct ledger_entry entry;
+
+		if (ledger_queue_peek(txn, &entry, 1) != 1)
+			break;
+		charged += entry.kind == LEDGER_CHARGE;
+		assert_int_equal(ledger_queue_remove(txn, entry.number), 0);
+	}
+	account = get_account(txn);
+	assert_int_equal(account.holds, 0);
+	assert_int_equal(account.live, 0);
+	assert_int_equal(account.calls, CALLS);
+	assert_int_equal(account.charges, charged);
+	assert_int_equal(count(txn, STORE_CALLS), 0);
+	assert_int_equal(count(txn, STORE_CALL_COLD), 0);
+	assert_int_equal(count(txn, STORE_COMMANDS), 0);
+	assert_int_equal(count(txn, STORE_TIMERS), 0);
+	assert_int_equal(store_commit(&txn), 0);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_a_whole_life, setup,
+		    teardown),
+		cmocka_unit_test_setup_teardown(
+		    test_nothing_is_written_without_a_meaning, setup,
+		    teardown),
+		cmocka_unit_test_setup_teardown(test_lists, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_hangup_jumps_the_queue,
+		    setup, teardown),
+		cmocka_unit_test_setup_teardown(test_sums, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

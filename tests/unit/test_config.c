@@ -1,0 +1,291 @@
+/*
+ * shared/config.c: what is taken, what is refused and at which line, and that
+ * a dump reads back as what was dumped.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "shared/child.h"
+#include "shared/config.h"
+#include "shared/log.h"
+
+#define REQUIRED \
+	"[postgres]\ndsn = host=/run/postgresql dbname=kaphila\n" \
+	"[auth]\npepper = 0123456789abcdef0123456789abcdef\n"
+#define TEN "0123456789"
+#define HUNDRED TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN
+
+static int
+memory_file(const char *text, size_t len)
+{
+	const int fd = memfd_create("config", MFD_CLOEXEC);
+
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, text, len), (ssize_t)len);
+	return fd;
+}
+
+static int
+load_text(struct config *config, const char *text, struct kap_errmsg *msg)
+{
+	const int fd = memory_file(text, strlen(text));
+	const int rc = config_load_fd(config, fd, msg);
+
+	(void)close(fd);
+	return rc;
+}
+
+static void
+test_defaults_and_values(void **state KAP_UNUSED)
+{
+	struct kap_errmsg msg = { .text = "" };
+	struct config config;
+
+	assert_int_equal(load_text(&config, REQUIRED
+	    "[http]\nworkers = 7\nlisten = [::1]:3000\n"
+	    "[webhook]\nallow_http = yes\n"
+	    "[store]\ndurability = full\n"
+	    "[log]\nlevel = warn\nformat = json\n", &msg), 0);
+	assert_int_equal(config.http.workers, 7);
+	assert_string_equal(config.http.listen, "[::1]:3000");
+	assert_true(config.webhook.allow_http);
+	assert_false(config.webhook.allow_private);
+	assert_int_equal(config.store.durability, DURABILITY_FULL);
+	assert_int_equal(config.log.level, LOG_LEVEL_WARN);
+	assert_int_equal(config.log.format, LOG_FORMAT_JSON);
+	assert_string_equal(config.postgres.dsn,
+	    "host=/run/postgresql dbname=kaphila");
+	assert_string_equal(config.node.run_dir, "/run/kaphila");
+	assert_string_equal(config.admin.listen, "127.0.0.1:3001");
+	assert_int_equal(config.webhook.timeout_ms, 5000);
+	assert_int_equal(config.supervision.heartbeat_timeout_s, 8);
+}
+
+static void
+test_faults(void **state KAP_UNUSED)
+{
+	static const struct {
+		const char *name;
+		const char *text;
+		const char *says; /* a part of the message, with its line */
+	} cases[] = {
+		{ "unknown key", REQUIRED "[http]\nport = 3\n",
+		    "configuration:6: unknown key http.port" },
+		{ "unknown section", REQUIRED "[htp]\nworkers = 3\n",
+		    "configuration:6: unknown key htp.workers" },
+		{ "key before any section", "workers = 3\n" REQUIRED,
+		    "configuration:1: unknown key workers" },
+		{ "not a number", "\n[http]\nworkers = many\n",
+		    "configuration:3: http.workers must be a number, "
+		    "not 'many'" },
+		{ "number with a tail", "[http]\nworkers = 3x\n",
+		    ":2: http.workers must be a number, not '3x'" },
+		{ "empty number", "[http]\nworkers =\n",
+		    ":2: http.workers must be a number, not ''" },
+		{ "below the range", "[http]\nworkers = 0\n",
+		    ":2: http.workers must be from 1 to 64, not 0" },
+		{ "over the range", "[http]\nworkers = 65\n",
+		    ":2: http.workers must be from 1 to 64, not 65" },
+		{ "over any number", "[http]\nworkers = 99999999999999999999\n",
+		    ":2: http.workers must be a number" },
+		{ "not a boolean", "[webhook]\nallow_http = 1\n",
+		    ":2: webhook.allow_http must be true or false, not '1'" },
+		{ "not a choice", "[log]\nlevel = loud\n",
+		    ":2: log.level must be one of debug, info, warn, error, "
+		    "not 'loud'" },
+		{ "neither section nor pair", REQUIRED "[http]\nhello\n",
+		    "configuration:6: is neither [section] nor key = value" },
+		{ "first of two faults", "[http]\nworkers = 0\nport = 1\n",
+		    ":2: http.workers" },
+		{ "dsn missing", "[auth]\npepper = " HUNDRED "\n",
+		    "configuration: postgres.dsn is required" },
+		{ "pepper missing", "[postgres]\ndsn = x\n",
+		    "configuration: auth.pepper is required" },
+		{ "pepper short", "[postgres]\ndsn = x\n[auth]\npepper = "
+		    "0123456789abcdef0123456789abcde\n",
+		    "auth.pepper must have 32 characters" },
+		{ "listen without port", REQUIRED
+		    "[http]\nlisten = 127.0.0.1\n",
+		    "http.listen must be address:port" },
+		{ "admin port 0", REQUIRED "[admin]\nlisten = 127.0.0.1:0\n",
+		    "admin.listen must be address:port" },
+		{ "same listeners", REQUIRED
+		    "[http]\nlisten = 127.0.0.1:3001\n",
+		    "http.listen and admin.listen are the same" },
+		{ "ring timeouts cross", REQUIRED
+		    "[calls]\nring_timeout_min_s = 200\n",
+		    "calls.ring_timeout_min_s is over" },
+		{ "certificate without key", REQUIRED
+		    "[http]\ntls_certificate = /etc/cert.pem\n",
+		    "tls_certificate and http.tls_key go together" },
+		{ "asterisk by https", REQUIRED
+		    "[asterisk]\nurl = https://127.0.0.1:8089\n",
+		    "asterisk.url must begin with http://" },
+		{ "text too long", "[asterisk]\nuser = " HUNDRED HUNDRED HUNDRED
+		    HUNDRED HUNDRED HUNDRED "\n", ":2: " },
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct kap_errmsg msg = { .text = "" };
+		struct config config;
+		const int rc = load_text(&config, cases[i].text, &msg);
+
+		if (rc != -KAP_INVAL ||
+		    strstr(msg.text, cases[i].says) == NULL)
+			fail_msg("%s: %d, '%s'", cases[i].name, rc, msg.text);
+	}
+}
+
+static void
+test_missing_file(void **state KAP_UNUSED)
+{
+	struct kap_errmsg msg = { .text = "" };
+	struct config config;
+
+	assert_int_equal(config_load(&config, "/nonexistent/kaphila.conf",
+	    &msg), -KAP_NOENT);
+	assert_non_null(strstr(msg.text, "/nonexistent/kaphila.conf"));
+}
+
+static char *
+dump_text(const struct config *config, bool with_secrets, bool with_help)
+{
+	char *text = NULL;
+	size_t len = 0;
+	FILE *out = open_memstream(&text, &len);
+
+	assert_non_null(out);
+	assert_int_equal(config_dump(config, out, with_secrets, with_help), 0);
+	assert_int_equal(fclose(out), 0);
+	return text;
+}
+
+/* What a child reads is what the master checked, to the last byte. */
+static void
+test_dump_reads_back(void **state KAP_UNUSED)
+{
+	static const char text[] =
+	    "[node]\nid = 12\nrun_dir = /tmp/run dir\n"
+	    "[postgres]\ndsn = host=/run/pg password='a=b' dbname=x\n"
+	    "[auth]\npepper = 0123456789abcdef:0123456789abcdef=\n"
+	    "[asterisk]\npassword = p:a=s[s]\n"
+	    "[webhook]\nallow_loopback = true\n"
+	    "[log]\nformat = json\n";
+	struct kap_errmsg msg = { .text = "" };
+	struct config config;
+	struct config back;
+	char *dump;
+
+	assert_int_equal(load_text(&config, text, &msg), 0);
+	for (int help = 0; help < 2; help++) {
+		dump = dump_text(&config, true, help != 0);
+		if (load_text(&back, dump, &msg) != 0)
+			fail_msg("the dump doesn't load: %s", msg.text);
+		assert_string_equal(back.postgres.dsn, config.postgres.dsn);
+		assert_string_equal(back.auth.pepper, config.auth.pepper);
+		assert_string_equal(back.asterisk.password, "p:a=s[s]");
+		assert_string_equal(back.node.run_dir, "/tmp/run dir");
+		assert_int_equal(back.node.id, 12);
+		assert_true(back.webhook.allow_loopback);
+		assert_int_equal(back.log.format, LOG_FORMAT_JSON);
+		free(dump);
+	}
+}
+
+static void
+test_dump_masks_secrets(void **state KAP_UNUSED)
+{
+	struct kap_errmsg msg = { .text = "" };
+	struct config config;
+	char *dump;
+
+	assert_int_equal(load_text(&config, REQUIRED
+	    "[asterisk]\npassword = sesame\n", &msg), 0);
+	dump = dump_text(&config, false, true);
+	assert_null(strstr(dump, "sesame"));
+	assert_null(strstr(dump, "0123456789abcdef"));
+	assert_null(strstr(dump, "dbname=kaphila"));
+	assert_non_null(strstr(dump, "password = ********"));
+	assert_non_null(strstr(dump, "; worker processes"));
+	free(dump);
+}
+
+/* Each reads from the start, whatever was read from the descriptor before. */
+static void
+test_load_fd_twice(void **state KAP_UNUSED)
+{
+	const int fd = memory_file(REQUIRED, strlen(REQUIRED));
+	struct kap_errmsg msg = { .text = "" };
+	struct config config;
+
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(config_load_fd(&config, fd, &msg), 0);
+		assert_string_equal(config.postgres.dsn,
+		    "host=/run/postgresql dbname=kaphila");
+	}
+	(void)close(fd);
+}
+
+static void
+test_split_listen(void **state KAP_UNUSED)
+{
+	static const struct {
+		const char *listen;
+		int rc;
+		const char *host;
+		uint16_t port;
+	} cases[] = {
+		{ "127.0.0.1:3000", 0, "127.0.0.1", 3000 },
+		{ "[::1]:65535", 0, "::1", 65535 },
+		{ "::1:80", 0, "::1", 80 },
+		{ "0.0.0.0:1", 0, "0.0.0.0", 1 },
+		{ "127.0.0.1", -KAP_INVAL, NULL, 0 },
+		{ ":3000", -KAP_INVAL, NULL, 0 },
+		{ "127.0.0.1:", -KAP_INVAL, NULL, 0 },
+		{ "127.0.0.1:0", -KAP_INVAL, NULL, 0 },
+		{ "127.0.0.1:65536", -KAP_INVAL, NULL, 0 },
+		{ "127.0.0.1:-1", -KAP_INVAL, NULL, 0 },
+		{ "127.0.0.1:80x", -KAP_INVAL, NULL, 0 },
+		{ "", -KAP_INVAL, NULL, 0 },
+		{ "123456789012345678901234567890123:80", -KAP_INVAL, NULL,
+		    0 },
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		char host[32] = "";
+		uint16_t port = 0;
+		const int rc = config_split_listen(cases[i].listen, host,
+		    sizeof(host), &port);
+
+		if (rc != cases[i].rc || (rc == 0 &&
+		    (strcmp(host, cases[i].host) != 0 ||
+		    port != cases[i].port)))
+			fail_msg("%s: %d, '%s', %u", cases[i].listen, rc, host,
+			    port);
+	}
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_defaults_and_values),
+		cmocka_unit_test(test_faults),
+		cmocka_unit_test(test_missing_file),
+		cmocka_unit_test(test_dump_reads_back),
+		cmocka_unit_test(test_dump_masks_secrets),
+		cmocka_unit_test(test_load_fd_twice),
+		cmocka_unit_test(test_split_listen),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

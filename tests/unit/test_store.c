@@ -1,0 +1,280 @@
+/*
+ * The store: tables, walks, counters, a full map, a file cut short, a reboot.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "shared/clock.h"
+#include "store_fixture.h"
+
+static int
+setup(void **state)
+{
+	struct store_fixture *fixture = calloc(1, sizeof(*fixture));
+
+	store_fixture_open_sized(fixture, 16);
+	*state = fixture;
+	return 0;
+}
+
+static int
+teardown(void **state)
+{
+	store_fixture_close(*state);
+	free(*state);
+	return 0;
+}
+
+static struct store_txn *
+begin_write(struct store_fixture *fixture)
+{
+	struct store_txn *txn;
+
+	assert_int_equal(store_begin_write(fixture->store, &txn), 0);
+	return txn;
+}
+
+static struct store_txn *
+begin_read(struct store_fixture *fixture)
+{
+	struct store_txn *txn;
+
+	assert_int_equal(store_begin_read(fixture->store, &txn), 0);
+	return txn;
+}
+
+static void
+test_records(void **state)
+{
+	struct store_txn *txn = begin_write(*state);
+	struct store_value value;
+	char copy[8];
+
+	assert_int_equal(store_get(txn, STORE_CALLS, "a", 1, &value),
+	    -KAP_NOENT);
+	assert_int_equal(store_put(txn, STORE_CALLS, "a", 1, "one", 3), 0);
+	assert_int_equal(store_get(txn, STORE_CALLS, "a", 1, &value), 0);
+	assert_int_equal(value.len, 3);
+	assert_memory_equal(value.data, "one", 3);
+	memset(copy, 'x', sizeof(copy));
+	assert_int_equal(store_copy(txn, STORE_CALLS, "a", 1, copy, 8), 0);
+	assert_memory_equal(copy, "one\0\0\0\0\0", 8);
+	copy[2] = 'X';
+	assert_int_equal(store_copy(txn, STORE_CALLS, "a", 1, copy, 2), 0);
+	assert_memory_equal(copy, "onX", 2);
+	assert_int_equal(copy[2], 'X');
+	assert_int_equal(store_commit(&txn), 0);
+	assert_null(txn);
+	txn = begin_write(*state);
+	assert_int_equal(store_del(txn, STORE_CALLS, "a", 1), 0);
+	assert_int_equal(store_del(txn, STORE_CALLS, "a", 1), 0);
+	store_abort(&txn);
+	txn = begin_read(*state);
+	assert_int_equal(store_get(txn, STORE_CALLS, "a", 1, &value), 0);
+	store_end_read(&txn);
+}
+
+static void
+test_two_readers_at_once(void **state)
+{
+	struct store_txn *first = begin_read(*state);
+	struct store_txn *second = begin_read(*state);
+	struct store_txn *third;
+
+	store_end_read(&first);
+	store_end_read(&second);
+	third = begin_read(*state);
+	store_end_read(&third);
+}
+
+static void
+test_walk(void **state)
+{
+	struct store_txn *txn = begin_write(*state);
+	struct store_cursor *cursor;
+	struct store_value key;
+	struct store_value value;
+	char seen[16] = "";
+
+	for (const char *k = "bdfh"; *k != '\0'; k++)
+		assert_int_equal(store_put(txn, STORE_KEYS, k, 1, k, 1), 0);
+	assert_int_equal(store_walk(txn, STORE_KEYS, "c", 1, &cursor), 0);
+	while (store_walk_next(cursor, &key, &value) == 0) {
+		strncat(seen, key.data, 1);
+		if (*(const char *)key.data == 'f')
+			assert_int_equal(store_walk_del(cursor), 0);
+	}
+	assert_int_equal(store_walk_next(cursor, &key, &value), -KAP_NOENT);
+	store_walk_end(&cursor);
+	assert_string_equal(seen, "dfh");
+	assert_int_equal(store_get(txn, STORE_KEYS, "f", 1, &value),
+	    -KAP_NOENT);
+	assert_int_equal(store_get(txn, STORE_KEYS, "h", 1, &value), 0);
+	assert_int_equal(store_walk(txn, STORE_KEYS, "z", 1, &cursor), 0);
+	assert_int_equal(store_walk_next(cursor, &key, &value), -KAP_NOENT);
+	store_walk_end(&cursor);
+	store_abort(&txn);
+}
+
+static void
+test_counters_survive(void **state)
+{
+	struct store_fixture *fixture = *state;
+	struct kap_errmsg msg;
+	struct store_txn *txn = begin_write(fixture);
+	uint64_t number;
+
+	assert_int_equal(store_next(txn, STORE_NEXT_CALL, &number), 0);
+	assert_int_equal(number, 1);
+	assert_int_equal(store_next(txn, STORE_NEXT_CALL, &number), 0);
+	assert_int_equal(number, 2);
+	assert_int_equal(store_next(txn, STORE_NEXT_LEDGER, &number), 0);
+	assert_int_equal(number, 1);
+	assert_int_equal(store_commit(&txn), 0);
+	store_close(&fixture->store);
+	assert_int_equal(store_open(&fixture->store, fixture->dir, 16,
+	    DURABILITY_RELAXED, &msg), 0);
+	txn = begin_write(fixture);
+	assert_int_equal(store_next(txn, STORE_NEXT_CALL, &number), 0);
+	assert_int_equal(number, 3);
+	store_abort(&txn);
+}
+
+static void
+test_numbers_sort(void **state)
+{
+	uint8_t low[8];
+	uint8_t high[8];
+
+	(void)state;
+	store_put_be64(low, 255);
+	store_put_be64(high, 256);
+	assert_true(memcmp(low, high, 8) < 0);
+	assert_int_equal(store_get_be64(high), 256);
+	store_put_be32(low, 0xfffefdfcU);
+	assert_int_equal(store_get_be32(low), 0xfffefdfcU);
+}
+
+static void
+test_full_map(void **state)
+{
+	struct store_fixture *fixture = *state;
+	struct store_usage usage;
+	static const char page[4000] = "x";
+	struct store_value value;
+	struct store_txn *txn;
+	int rc = 0;
+
+	for (uint32_t i = 0; rc == 0; i++) {
+		uint8_t key[4];
+
+		assert_in_range(i, 0, 10000);
+		store_put_be32(key, i);
+		txn = begin_write(fixture);
+		rc = store_put(txn, STORE_CALLS, key, 4, page, sizeof(page));
+		if (rc == 0)
+			rc = store_commit(&txn);
+		else
+			store_abort(&txn);
+	}
+	assert_int_equal(rc, -KAP_FULL);
+	assert_int_equal(store_usage(fixture->store, &usage), 0);
+	assert_in_range(usage.percent, 90, 100);
+	txn = begin_read(fixture);
+	assert_int_equal(store_get(txn, STORE_CALLS, "\0\0\0\0", 4, &value), 0);
+	store_end_read(&txn);
+}
+
+static void
+test_cut_short(void **state)
+{
+	struct store_fixture *fixture = *state;
+	struct kap_errmsg msg;
+	struct store_txn *txn = begin_write(fixture);
+	char path[128];
+
+	for (uint32_t i = 0; i < 2000; i++) {
+		uint8_t key[4];
+
+		store_put_be32(key, i);
+		assert_int_equal(store_put(txn, STORE_CALLS, key, 4,
+		    "0123456789012345678901234567890", 32), 0);
+	}
+	assert_int_equal(store_commit(&txn), 0);
+	store_close(&fixture->store);
+	snprintf(path, sizeof(path), "%s/store/data.mdb", fixture->dir);
+	assert_int_equal(truncate(path, 20480), 0);
+	assert_int_equal(store_open(&fixture->store, fixture->dir, 16,
+	    DURABILITY_RELAXED, &msg), -KAP_CORRUPT);
+	assert_non_null(strstr(msg.text, "cut short"));
+	unlink(path);
+	assert_int_equal(store_open(&fixture->store, fixture->dir, 16,
+	    DURABILITY_RELAXED, &msg), 0);
+}
+
+static void
+test_other_layout(void **state)
+{
+	struct store_fixture *fixture = *state;
+	const uint64_t other = 77;
+	struct kap_errmsg msg;
+	struct store_txn *txn = begin_write(fixture);
+
+	assert_int_equal(store_put(txn, STORE_META, "layout", 6, &other, 8),
+	    0);
+	assert_int_equal(store_commit(&txn), 0);
+	store_close(&fixture->store);
+	assert_int_equal(store_open(&fixture->store, fixture->dir, 16,
+	    DURABILITY_RELAXED, &msg), -KAP_VERSION);
+	assert_non_null(strstr(msg.text, "layout 77"));
+}
+
+/* A deadline keeps its distance though the boot clock has started anew. */
+static void
+test_deadlines_over_a_reboot(void **state)
+{
+	struct store_fixture *fixture = *state;
+	const int64_t before_ms = clock_deadline_ms();
+	struct kap_errmsg msg;
+	struct store_txn *txn = begin_write(fixture);
+
+	assert_int_equal(store_put(txn, STORE_META, "boot_id", 7, "other", 5),
+	    0);
+	assert_int_equal(store_commit(&txn), 0);
+	store_close(&fixture->store);
+	clock_set_deadline_shift(0);
+	assert_int_equal(store_open(&fixture->store, fixture->dir, 16,
+	    DURABILITY_RELAXED, &msg), 0);
+	assert_in_range(clock_deadline_ms() - before_ms, 0, 60000);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_records, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_two_readers_at_once,
+		    setup, teardown),
+		cmocka_unit_test_setup_teardown(test_walk, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_counters_survive, setup,
+		    teardown),
+		cmocka_unit_test(test_numbers_sort),
+		cmocka_unit_test_setup_teardown(test_full_map, setup,
+		    teardown),
+		cmocka_unit_test_setup_teardown(test_cut_short, setup,
+		    teardown),
+		cmocka_unit_test_setup_teardown(test_other_layout, setup,
+		    teardown),
+		cmocka_unit_test_setup_teardown(test_deadlines_over_a_reboot,
+		    setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,101 @@
+/*
+ * The API's handlers: what they share, and the tables of routes. A handler
+ * decides what to answer; a call changes only through change.h, inside a
+ * turn's job.
+ */
+#ifndef KAP_API_H
+#define KAP_API_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <cjson/cJSON.h>
+
+#include "api_error.h"
+#include "change.h"
+#include "dispatch.h"
+#include "http_router.h"
+#include "key_lookup.h"
+#include "shared/account.h"
+#include "shared/api_key.h"
+#include "shared/config.h"
+#include "shared/turn.h"
+
+struct http_request;
+struct waiters;
+
+struct api {
+	const struct config *config;
+	const struct change_maker *maker;
+	struct store *store;
+	struct turn *turn;
+	struct key_lookup *keys;
+	struct dispatch *dispatch;
+	struct waiters *waiters; /* /makecall requests without their answer */
+	bool links_up;  /* commands can be sent and events are read */
+	bool draining;
+	bool overloaded; /* the call table is nearly full */
+};
+
+extern const struct http_routes api_routes;   /* the customers' listener */
+extern const struct http_routes api_admin_routes; /* loopback, no keys */
+
+/*
+ * Call `fn` with the record of the request's key, now or in a while; or
+ * answer 401 or 503. `key` is borrowed for the call.
+ */
+typedef void api_key_fn(struct api *api, struct http_request *req,
+    const struct api_key *key);
+void api_with_key(struct api *api, struct http_request *req, api_key_fn *fn);
+
+/* Answer with an error of the table; `error` may have a text of its own. */
+void api_reply_error(struct http_request *req, const struct api_error *error);
+void api_reply_code(struct http_request *req, enum api_code code);
+
+/*
+ * Answer with an error and further fields. Takes ownership of `tree`, which
+ * gets success, error and code.
+ */
+void api_reply_error_tree(struct http_request *req, enum api_code code,
+    cJSON *tree);
+
+/* The code for a transaction that failed. */
+enum api_code api_code_of_store(int rc);
+
+/*
+ * Count one request of a limited path, inside a transaction: the window goes
+ * on, and last_used. Returns 0 or the store's error.
+ */
+KAP_MUST_USE int api_count_request(struct store_txn *txn,
+    const struct api_key *key, struct account *account_out,
+    struct account_rate *rate_out);
+
+/* RateLimit, RateLimit-Policy, X-RateLimit-*, and Retry-After if refused. */
+void api_add_rate_headers(struct http_request *req,
+    const struct account_rate *rate);
+
+/*
+ * The request's body as an object (an empty one for no body). The caller
+ * frees *body_out. Returns 0; -KAP_INVAL with the error to be answered.
+ */
+KAP_MUST_USE int api_read_body(struct http_request *req, cJSON **body_out,
+    struct api_error *error);
+
+/* Handlers, by file. */
+void api_makecall(struct http_request *req, void *ctx);  /* api_makecall.c */
+void api_hangup(struct http_request *req, void *ctx);    /* api_hangup.c */
+void api_list_calls(struct http_request *req, void *ctx); /* api_read.c */
+void api_show_call(struct http_request *req, void *ctx);
+void api_me(struct http_request *req, void *ctx);
+void api_health(struct http_request *req, void *ctx);    /* api_health.c */
+void api_ready(struct http_request *req, void *ctx);
+
+/* /makecall requests that wait for Asterisk's first sign (api_makecall.c). */
+struct waiters *waiters_new(void);
+void waiters_free(struct waiters **waiters); /* drops what still waits */
+unsigned waiters_count(const struct waiters *waiters);
+
+/* A call has changed (dispatch_watch_fn): answer who waits for it. */
+void api_call_changed(struct api *api, const struct change *change);
+
+#endif

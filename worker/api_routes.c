@@ -1,0 +1,25 @@
+/*
+ * The tables of routes.
+ */
+#include "api.h"
+
+static const struct http_route routes[] = {
+	{ "GET", "/health", api_health, 0, 0 },
+	{ "GET", "/ready", api_ready, 0, 0 },
+	{ "POST", "/makecall", api_makecall, 0, 0 },
+	{ "POST", "/hangup", api_hangup, 0, 0 },
+	{ "GET", "/calls", api_list_calls, 0, 0 },
+	{ "GET", "/calls/:callId", api_show_call, 0, 0 },
+	{ "GET", "/api/me", api_me, 0, 0 },
+};
+
+static const struct http_route admin_routes[] = {
+	{ "GET", "/health", api_health, 0, 0 },
+	{ "GET", "/ready", api_ready, 0, 0 },
+};
+
+const struct http_routes api_routes = { routes,
+	sizeof(routes) / sizeof(routes[0]) };
+
+const struct http_routes api_admin_routes = { admin_routes,
+	sizeof(admin_routes) / sizeof(admin_routes[0]) };

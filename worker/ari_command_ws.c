@@ -1,0 +1,544 @@
+/*
+ * REST over a WebSocket (Asterisk 22): one text message for each request,
+ * answered by one with the same request_id. Framing is wslay's; this file
+ * moves bytes and keeps the connection. What a request means, and how long
+ * it may take, is not known here.
+ *
+ *     DOWN ──▶ CONNECTING ──▶ UP
+ *      ▲            │          │
+ *      └────────────┴──────────┘
+ *
+ * An app name of its own: with that of the event link, Asterisk would take
+ * the events away from there.
+ */
+#include "ari_transport.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cjson/cJSON.h>
+#include <event2/buffer.h>
+#include <event2/event.h>
+#include <event2/util.h>
+#include <wslay/wslay.h>
+
+#include "ari_connect.h"
+#include "shared/clock.h"
+
+#define REPLY_MAX (32U << 20)   /* a list of very many channels */
+#define OUT_MAX (8U << 20)      /* bytes that may wait to leave */
+#define BODY_MAX 65536          /* of one request */
+#define READ_BUDGET (256 << 10) /* bytes read in one turn */
+#define PINGS_UNANSWERED 2
+#define IOVECS 16
+
+enum ws_state { WS_DOWN, WS_CONNECTING, WS_UP };
+
+struct ws_transport {
+	struct event_base *base;
+	const struct config *config;
+	const struct ari_transport_ops *ops;
+	void *link;
+	struct ari_address address;
+	char app[ARI_APP_SIZE];
+	enum ws_state state;
+	struct ari_backoff backoff;
+	struct ari_connect *connect; /* in CONNECTING */
+	struct event *on_due;        /* the wait in DOWN; in UP, the ping */
+	struct event *on_flush;      /* the end of a turn that queued bytes */
+
+	/* in UP */
+	int fd;
+	wslay_event_context_ptr wslay;
+	struct event *on_readable;
+	struct event *on_writable;
+	struct evbuffer *out;
+	uint64_t queued;  /* bytes put into `out` on this connection */
+	uint64_t written; /* …and taken by the kernel */
+	size_t budget;
+	bool heard;
+	unsigned unanswered;
+	int64_t up_since_ms; /* boot clock */
+	char doom[160];      /* why the connection ends with this turn */
+};
+
+static void
+wait_ms(struct ws_transport *ws, int64_t ms)
+{
+	const struct timeval after = { .tv_sec = ms / 1000,
+		.tv_usec = ms % 1000 * 1000 };
+
+	(void)evtimer_add(ws->on_due, &after);
+}
+
+/* ---- down ---- */
+
+static void
+drop_connection(struct ws_transport *ws)
+{
+	ari_connect_cancel(&ws->connect);
+	if (ws->wslay != NULL)
+		wslay_event_context_free(ws->wslay);
+	ws->wslay = NULL;
+	if (ws->on_readable != NULL)
+		event_free(ws->on_readable);
+	if (ws->on_writable != NULL)
+		event_free(ws->on_writable);
+	ws->on_readable = NULL;
+	ws->on_writable = NULL;
+	if (ws->out != NULL)
+		evbuffer_free(ws->out);
+	ws->out = NULL;
+	if (ws->fd >= 0)
+		(void)close(ws->fd);
+	ws->fd = -1;
+	(void)event_del(ws->on_flush);
+	(void)evtimer_del(ws->on_due);
+}
+
+/* Never from inside wslay, which would be freed under itself. */
+static void
+go_down(struct ws_transport *ws, const char *reason)
+{
+	const uint64_t written = ws->written;
+	char copy[sizeof(ws->doom)];
+
+	(void)snprintf(copy, sizeof(copy), "%s", reason);
+	if (ws->state == WS_UP && clock_boot_ms() - ws->up_since_ms >=
+	    ws->config->asterisk.reconnect_max_ms)
+		ws->backoff.next_ms = 0;
+	drop_connection(ws);
+	ws->state = WS_DOWN;
+	ws->doom[0] = '\0';
+	ws->queued = 0;
+	ws->written = 0;
+	wait_ms(ws, ari_backoff_next_ms(&ws->backoff, ws->config));
+	ws->ops->lost(ws->link, written, copy);
+}
+
+/* The first reason stays; the connection ends when the turn does. */
+static void
+doom(struct ws_transport *ws, const char *reason)
+{
+	if (ws->doom[0] == '\0')
+		(void)snprintf(ws->doom, sizeof(ws->doom), "%s", reason);
+	event_active(ws->on_flush, 0, 0);
+}
+
+/* ---- sending ---- */
+
+/* wslay's bytes go into `out`, which leaves at the end of the turn. */
+static ssize_t
+on_wslay_send(wslay_event_context_ptr wslay, const uint8_t *data, size_t len,
+    int flags, void *arg)
+{
+	struct ws_transport *ws = arg;
+
+	(void)flags;
+	if (evbuffer_add(ws->out, data, len) != 0) {
+		wslay_event_set_error(wslay, WSLAY_ERR_CALLBACK_FAILURE);
+		return -1;
+	}
+	ws->queued += len;
+	return (ssize_t)len;
+}
+
+static int
+on_wslay_mask(wslay_event_context_ptr wslay, uint8_t *out, size_t len,
+    void *arg)
+{
+	(void)wslay;
+	(void)arg;
+	evutil_secure_rng_get_bytes(out, len);
+	return 0;
+}
+
+/* Frame what wslay has queued, and see that it leaves. */
+static int
+frame_queued(struct ws_transport *ws)
+{
+	event_active(ws->on_flush, 0, 0);
+	return wslay_event_send(ws->wslay) == 0 ? 0 : -KAP_NOMEM;
+}
+
+/* One write of what waits. Returns 0, or errno. */
+static int
+write_out(struct ws_transport *ws)
+{
+	struct evbuffer_iovec pieces[IOVECS];
+	struct iovec iov[IOVECS];
+	const int n = evbuffer_peek(ws->out, -1, NULL, pieces, IOVECS);
+	struct msghdr message = { .msg_iov = iov };
+	ssize_t sent;
+
+	for (int i = 0; i < n && i < IOVECS; i++) {
+		iov[i].iov_base = pieces[i].iov_base;
+		iov[i].iov_len = pieces[i].iov_len;
+		message.msg_iovlen++;
+	}
+	sent = sendmsg(ws->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+	if (sent < 0)
+		return errno;
+	ws->written += (uint64_t)sent;
+	(void)evbuffer_drain(ws->out, (size_t)sent);
+	return 0;
+}
+
+static void
+flush(struct ws_transport *ws)
+{
+	char reason[128];
+	int error = 0;
+
+	while (error == 0 && evbuffer_get_length(ws->out) > 0)
+		error = write_out(ws);
+	if (error == EAGAIN || error == EINTR) {
+		(void)event_add(ws->on_writable, NULL);
+	} else if (error != 0) {
+		(void)snprintf(reason, sizeof(reason),
+		    "the connection broke: %s", strerror(error));
+		go_down(ws, reason);
+	}
+}
+
+static void
+on_flush_due(evutil_socket_t fd, short what, void *arg)
+{
+	struct ws_transport *ws = arg;
+
+	(void)fd;
+	(void)what;
+	if (ws->state != WS_UP)
+		return;
+	if (ws->doom[0] != '\0')
+		go_down(ws, ws->doom);
+	else
+		flush(ws);
+}
+
+static char *
+print_request(const struct ari_request *request)
+{
+	char id[24];
+	char uri[ARI_URI_MAX];
+	cJSON *json = cJSON_CreateObject();
+	char *text = NULL;
+
+	(void)snprintf(id, sizeof(id), "%" PRIu64, request->id);
+	(void)snprintf(uri, sizeof(uri), "%s%s%s", request->path,
+	    request->query != NULL ? "?" : "",
+	    request->query != NULL ? request->query : "");
+	if (cJSON_AddStringToObject(json, "type", "RESTRequest") != NULL &&
+	    cJSON_AddStringToObject(json, "request_id", id) != NULL &&
+	    cJSON_AddStringToObject(json, "method", request->method) != NULL &&
+	    cJSON_AddStringToObject(json, "uri", uri) != NULL &&
+	    (request->body_json == NULL ||
+	        (cJSON_AddStringToObject(json, "content_type",
+	             "application/json") != NULL &&
+	            cJSON_AddStringToObject(json, "message_body",
+	                request->body_json) != NULL)))
+		text = cJSON_PrintUnformatted(json);
+	cJSON_Delete(json);
+	return text;
+}
+
+static int
+ws_send(void *transport, const struct ari_request *request, uint64_t *mark_out)
+{
+	struct ws_transport *ws = transport;
+	struct wslay_event_msg message = { .opcode = WSLAY_TEXT_FRAME };
+	char *text;
+	int rc;
+
+	if (strlen(request->path) + (request->query != NULL ?
+	    strlen(request->query) + 1 : 0) >= ARI_URI_MAX ||
+	    (request->body_json != NULL &&
+	        strlen(request->body_json) > BODY_MAX))
+		return -KAP_TOOBIG;
+	if (evbuffer_get_length(ws->out) > OUT_MAX)
+		return -KAP_FULL;
+	text = print_request(request);
+	if (text == NULL)
+		return -KAP_NOMEM;
+	message.msg = (const uint8_t *)text;
+	message.msg_length = strlen(text);
+	rc = wslay_event_queue_msg(ws->wslay, &message);
+	free(text);
+	if (rc != 0)
+		return rc == WSLAY_ERR_NOMEM ? -KAP_NOMEM : -KAP_AGAIN;
+	rc = frame_queued(ws);
+	if (rc != 0)
+		doom(ws, "out of memory"); /* a frame may be torn */
+	*mark_out = ws->queued;
+	return rc;
+}
+
+static uint64_t
+ws_written(const void *transport)
+{
+	return ((const struct ws_transport *)transport)->written;
+}
+
+/* ---- receiving ---- */
+
+static ssize_t
+on_wslay_recv(wslay_event_context_ptr wslay, uint8_t *out, size_t len,
+    int flags, void *arg)
+{
+	struct ws_transport *ws = arg;
+	ssize_t n = -1;
+
+	(void)flags;
+	errno = EAGAIN;
+	if (ws->budget > 0)
+		n = recv(ws->fd, out, len, MSG_DONTWAIT);
+	if (n > 0) {
+		ws->heard = true;
+		ws->budget -= (size_t)n < ws->budget ? (size_t)n : ws->budget;
+		return n;
+	}
+	if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
+		wslay_event_set_error(wslay, WSLAY_ERR_WOULDBLOCK);
+		return -1;
+	}
+	doom(ws, n == 0 ? "Asterisk closed the connection" :
+	    strerror(errno));
+	wslay_event_set_error(wslay, WSLAY_ERR_CALLBACK_FAILURE);
+	return -1;
+}
+
+static void
+on_response(struct ws_transport *ws, const cJSON *json)
+{
+	const char *id = cJSON_GetStringValue(
+	    cJSON_GetObjectItemCaseSensitive(json, "request_id"));
+	const char *body = cJSON_GetStringValue(
+	    cJSON_GetObjectItemCaseSensitive(json, "message_body"));
+	const double status = cJSON_GetNumberValue(
+	    cJSON_GetObjectItemCaseSensitive(json, "status_code"));
+
+	if (id == NULL || !(status >= 100 && status <= 599))
+		return;
+	if (body == NULL)
+		body = "";
+	ws->ops->reply(ws->link, strtoull(id, NULL, 10), (int)status, body,
+	    strlen(body));
+}
+
+static void
+on_text(struct ws_transport *ws, const uint8_t *data, size_t len)
+{
+	char *copy = malloc(len + 1); /* cJSON wants a NUL behind it */
+	cJSON *json = NULL;
+	const char *type;
+
+	if (copy != NULL) {
+		memcpy(copy, data, len);
+		copy[len] = '\0';
+		json = cJSON_Parse(copy);
+	}
+	type = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(json,
+	    "type"));
+	if (type != NULL && strcmp(type, "RESTResponse") == 0)
+		on_response(ws, json);
+	else if (type != NULL && strcmp(type, "ApplicationReplaced") == 0)
+		doom(ws, "another connection took the Stasis app over");
+	cJSON_Delete(json);
+	free(copy);
+}
+
+static void
+on_wslay_message(wslay_event_context_ptr wslay,
+    const struct wslay_event_on_msg_recv_arg *message, void *arg)
+{
+	struct ws_transport *ws = arg;
+	char reason[64];
+
+	(void)wslay;
+	if (message->opcode == WSLAY_TEXT_FRAME) {
+		on_text(ws, message->msg, message->msg_length);
+	} else if (message->opcode == WSLAY_CONNECTION_CLOSE) {
+		(void)snprintf(reason, sizeof(reason),
+		    "Asterisk closed the link (code %u)",
+		    (unsigned)message->status_code);
+		doom(ws, reason);
+	}
+}
+
+static void
+on_readable(evutil_socket_t fd, short what, void *arg)
+{
+	struct ws_transport *ws = arg;
+
+	(void)fd;
+	(void)what;
+	ws->budget = READ_BUDGET;
+	if (wslay_event_recv(ws->wslay) != 0 ||
+	    !wslay_event_get_read_enabled(ws->wslay))
+		doom(ws, "Asterisk sent a broken WebSocket frame");
+	else if (wslay_event_want_write(ws->wslay) &&
+	    frame_queued(ws) != 0) /* pongs */
+		doom(ws, "out of memory");
+}
+
+static void
+on_writable(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	flush(arg);
+}
+
+/* ---- connecting, and staying alive ---- */
+
+static int
+set_up(struct ws_transport *ws, int fd)
+{
+	static const struct wslay_event_callbacks callbacks = {
+		.recv_callback = on_wslay_recv,
+		.send_callback = on_wslay_send,
+		.genmask_callback = on_wslay_mask,
+		.on_msg_recv_callback = on_wslay_message,
+	};
+
+	ws->fd = fd;
+	ws->out = evbuffer_new();
+	ws->on_readable = event_new(ws->base, fd, EV_READ | EV_PERSIST,
+	    on_readable, ws);
+	ws->on_writable = event_new(ws->base, fd, EV_WRITE, on_writable, ws);
+	if (ws->out == NULL || ws->on_readable == NULL ||
+	    ws->on_writable == NULL ||
+	    wslay_event_context_client_init(&ws->wslay, &callbacks, ws) != 0 ||
+	    event_add(ws->on_readable, NULL) != 0)
+		return -KAP_NOMEM;
+	wslay_event_config_set_max_recv_msg_length(ws->wslay, REPLY_MAX);
+	return 0;
+}
+
+static void
+on_connected(void *arg, int fd, const char *reason)
+{
+	struct ws_transport *ws = arg;
+
+	ws->connect = NULL;
+	if (fd < 0) {
+		go_down(ws, reason);
+		return;
+	}
+	if (set_up(ws, fd) != 0) {
+		go_down(ws, "out of memory");
+		return;
+	}
+	ws->state = WS_UP;
+	ws->heard = true;
+	ws->unanswered = 0;
+	ws->up_since_ms = clock_boot_ms();
+	wait_ms(ws, ws->config->asterisk.ping_interval_ms);
+	ws->ops->connected(ws->link);
+}
+
+static void
+begin_connect(struct ws_transport *ws)
+{
+	ws->state = WS_CONNECTING;
+	ws->connect = ari_connect_begin(ws->base, &ws->address, ws->config,
+	    ws->app, 0, ws->config->asterisk.command_timeout_ms, on_connected,
+	    ws);
+	if (ws->connect == NULL)
+		go_down(ws, "out of memory");
+}
+
+static void
+ping(struct ws_transport *ws)
+{
+	const struct wslay_event_msg message = { .opcode = WSLAY_PING };
+
+	if (ws->heard)
+		ws->unanswered = 0;
+	ws->heard = false;
+	if (ws->unanswered >= PINGS_UNANSWERED) {
+		go_down(ws, "Asterisk answers no pings");
+		return;
+	}
+	ws->unanswered++;
+	if (wslay_event_queue_msg(ws->wslay, &message) != 0 ||
+	    frame_queued(ws) != 0)
+		doom(ws, "out of memory");
+	wait_ms(ws, ws->config->asterisk.ping_interval_ms);
+}
+
+static void
+on_due(evutil_socket_t fd, short what, void *arg)
+{
+	struct ws_transport *ws = arg;
+
+	(void)fd;
+	(void)what;
+	if (ws->state == WS_UP)
+		ping(ws);
+	else
+		begin_connect(ws);
+}
+
+static void
+ws_reset(void *transport, const char *reason)
+{
+	doom(transport, reason);
+}
+
+/* ---- lifecycle ---- */
+
+static void
+ws_close(void *transport)
+{
+	struct ws_transport *ws = transport;
+
+	if (ws->on_flush != NULL && ws->on_due != NULL)
+		drop_connection(ws);
+	if (ws->on_flush != NULL)
+		event_free(ws->on_flush);
+	if (ws->on_due != NULL)
+		event_free(ws->on_due);
+	free(ws);
+}
+
+static void *
+ws_open(struct event_base *base, const struct config *config,
+    const struct ari_address *address, const char *app,
+    const struct ari_transport_ops *ops, void *link)
+{
+	struct ws_transport *ws = calloc(1, sizeof(*ws));
+
+	if (ws == NULL)
+		return NULL;
+	ws->base = base;
+	ws->config = config;
+	ws->address = *address;
+	(void)snprintf(ws->app, sizeof(ws->app), "%s", app);
+	ws->ops = ops;
+	ws->link = link;
+	ws->fd = -1;
+	ws->on_due = evtimer_new(base, on_due, ws);
+	ws->on_flush = event_new(base, -1, 0, on_flush_due, ws);
+	if (ws->on_due == NULL || ws->on_flush == NULL) {
+		ws_close(ws);
+		return NULL;
+	}
+	wait_ms(ws, 0);
+	return ws;
+}
+
+const struct ari_transport ari_transport_ws = {
+	.name = "a WebSocket",
+	.open = ws_open,
+	.close = ws_close,
+	.send = ws_send,
+	.written = ws_written,
+	.reset = ws_reset,
+};

@@ -1,0 +1,154 @@
+/*
+ * Collects what a batch of events changes, and has it followed up after the
+ * commit. A batch may be applied more than once before it is committed.
+ */
+#include "call_events.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "shared/stats.h"
+
+struct call_events {
+	const struct change_maker *maker;
+	struct dispatch *dispatch;
+	struct change *changes; /* grows to the largest batch */
+	size_t change_count;
+	size_t change_room;
+	/* channels that show life though their call is over, or never was */
+	char (*strays)[CALL_NAME_SIZE];
+	size_t stray_count;
+	size_t stray_room;
+	uint64_t event_count;
+};
+
+struct call_events *
+call_events_new(const struct change_maker *maker, struct dispatch *dispatch)
+{
+	struct call_events *events = calloc(1, sizeof(*events));
+
+	if (events == NULL)
+		return NULL;
+	events->maker = maker;
+	events->dispatch = dispatch;
+	return events;
+}
+
+void
+call_events_free(struct call_events **events)
+{
+	if (*events == NULL)
+		return;
+	free((*events)->changes);
+	free((*events)->strays);
+	free(*events);
+	*events = NULL;
+}
+
+void
+call_events_begin(struct call_events *events)
+{
+	events->change_count = 0;
+	events->stray_count = 0;
+	events->event_count = 0;
+}
+
+/* One more element in a growing array; NULL when out of memory. */
+static void *
+grow(void *array, size_t count, size_t *room, size_t size)
+{
+	const size_t more = *room == 0 ? 32 : *room * 2;
+	void *bigger;
+
+	if (count < *room)
+		return array;
+	bigger = reallocarray(array, more, size);
+	if (bigger != NULL)
+		*room = more;
+	return bigger;
+}
+
+/* Does the event show a channel that is alive, and will go on being? */
+static bool
+shows_life(enum call_input_kind kind)
+{
+	return kind == CALL_IN_RINGING || kind == CALL_IN_UP ||
+	    kind == CALL_IN_STASIS_START;
+}
+
+/*
+ * A live channel of a call that is over, or of an attempt that was given up:
+ * it turned up too late, and is hung up.
+ */
+static int
+note_stray(struct call_events *events, const struct ari_event *event)
+{
+	struct call call = { .attempt = (uint8_t)event->input.attempt };
+	void *bigger = grow(events->strays, events->stray_count,
+	    &events->stray_room, sizeof(events->strays[0]));
+
+	if (bigger == NULL)
+		return -KAP_NOMEM;
+	events->strays = bigger;
+	memcpy(call.id, event->call_id, sizeof(call.id));
+	call_channel_name(&call, events->strays[events->stray_count++]);
+	return 0;
+}
+
+static bool
+is_stray(const struct change *change, struct store_txn *txn,
+    const struct ari_event *event, unsigned node)
+{
+	struct call call;
+
+	if (!shows_life(event->input.kind) ||
+	    call_id_node(event->call_id) != node)
+		return false;
+	if (change->rc == -KAP_NOENT)
+		return true;
+	if (change->rc != -KAP_STATE ||
+	    call_table_get(txn, event->call_id, &call) != 0)
+		return false;
+	return call.state == CALL_ENDED ||
+	    event->input.attempt < call.attempt;
+}
+
+int
+call_events_apply(struct call_events *events, struct store_txn *txn,
+    const struct ari_event *event)
+{
+	struct change *change;
+	void *bigger;
+	int rc;
+
+	events->event_count++;
+	if (event->kind != ARI_EVENT_CALL)
+		return 0;
+	bigger = grow(events->changes, events->change_count,
+	    &events->change_room, sizeof(events->changes[0]));
+	if (bigger == NULL)
+		return -KAP_NOMEM;
+	events->changes = bigger;
+	change = &events->changes[events->change_count];
+	rc = change_step(txn, events->maker, event->call_id, &event->input,
+	    change);
+	if (rc != 0)
+		return rc;
+	if (change->rc == 0 || change->has_item)
+		events->change_count++;
+	else if (is_stray(change, txn, event, events->maker->node))
+		return note_stray(events, event);
+	return 0;
+}
+
+void
+call_events_committed(struct call_events *events, int rc)
+{
+	if (rc != 0)
+		return; /* the link tries the batch again */
+	stats_add(STATS_ari_events, events->event_count);
+	for (size_t i = 0; i < events->change_count; i++)
+		dispatch_follow(events->dispatch, &events->changes[i]);
+	for (size_t i = 0; i < events->stray_count; i++)
+		dispatch_hang_up_stray(events->dispatch, events->strays[i]);
+}

@@ -1,0 +1,196 @@
+/*
+ * See call_request.h. Knows no store and no socket.
+ */
+#include "call_request.h"
+
+#include <string.h>
+
+#include "api_fields.h"
+#include "shared/net_guard.h"
+
+#define LOWER "abcdefghijklmnopqrstuvwxyz"
+#define UPPER "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+#define DIGITS "0123456789"
+
+/* "en-US-Neural2-A", "cmn-CN-Wavenet-A", "es-419-Standard-A" */
+static bool
+is_voice(const char *text)
+{
+	const size_t language = strspn(text, LOWER);
+	size_t region;
+
+	if (language < 2 || language > 3 || text[language] != '-' ||
+	    strlen(text) > CALL_VOICE_MAX)
+		return false;
+	text += language + 1;
+	region = strspn(text, UPPER DIGITS);
+	if (region < 2 || region > 3 || text[region] != '-')
+		return false;
+	text += region + 1;
+	return *text != '\0' && text[strspn(text, LOWER UPPER DIGITS "-")] == '\0';
+}
+
+static int
+read_number(const cJSON *body, struct call_request *request,
+    struct api_error *error)
+{
+	bool present;
+	int rc = api_field_phone(body, "number", request->number, &present,
+	    error);
+
+	if (rc != 0)
+		return rc;
+	if (!present)
+		return api_error_set(error, API_MISSING_PARAMETER,
+		    "Missing required parameter: number");
+	return api_field_phone(body, "callerId", request->caller_id, &present,
+	    error);
+}
+
+static int
+read_webhook(const cJSON *body, const struct config *config,
+    struct call_request *request, struct api_error *error)
+{
+	const struct net_guard_policy policy = {
+		.allow_http = config->webhook.allow_http,
+		.allow_private = config->webhook.allow_private,
+		.allow_loopback = config->webhook.allow_loopback,
+	};
+	struct kap_errmsg why;
+	const char *url;
+
+	if (api_field_text(body, "webhookUrl", &url, error) != 0)
+		return -KAP_INVAL;
+	if (url == NULL || *url == '\0')
+		return 0;
+	if (net_guard_check_url(url, &policy, &why) != 0)
+		return api_error_set(error, API_INVALID_WEBHOOK_URL,
+		    "Invalid webhookUrl: %.150s", why.text);
+	strncpy(request->webhook_url, url, CALL_WEBHOOK_URL_MAX);
+	return 0;
+}
+
+static int
+read_voice(const cJSON *body, struct call_request *request,
+    struct api_error *error)
+{
+	const char *voice;
+
+	if (api_field_text(body, "voiceName", &voice, error) != 0)
+		return -KAP_INVAL;
+	if (voice == NULL || *voice == '\0')
+		voice = CALL_REQUEST_VOICE;
+	if (!is_voice(voice))
+		return api_error_set(error, API_INVALID_PARAMETER,
+		    "Invalid parameter: voiceName must look like "
+		    CALL_REQUEST_VOICE);
+	strncpy(request->voice, voice, CALL_VOICE_MAX);
+	return 0;
+}
+
+static int
+read_metadata(const cJSON *body, struct call_request *request,
+    struct api_error *error)
+{
+	const cJSON *metadata = api_field(body, "metadata");
+	char text[CALL_METADATA_MAX + 64]; /* cJSON wants some room to spare */
+	union {
+		const cJSON *from;
+		cJSON *to;
+	} cast = { .from = metadata };
+
+	if (metadata == NULL)
+		return 0;
+	if (!cJSON_IsObject(metadata))
+		return api_error_set(error, API_INVALID_PARAMETER,
+		    "Invalid parameter: metadata must be an object");
+	if (!cJSON_PrintPreallocated(cast.to, text, (int)sizeof(text), 0) ||
+	    strlen(text) > CALL_METADATA_MAX)
+		return api_error_set(error, API_INVALID_PARAMETER,
+		    "Invalid parameter: metadata is over %d bytes",
+		    CALL_METADATA_MAX);
+	memcpy(request->metadata, text, strlen(text) + 1);
+	return 0;
+}
+
+static int
+read_limits(const cJSON *body, const struct config *config,
+    struct call_request *request, struct api_error *error)
+{
+	int64_t ring_s;
+	int64_t max_s;
+
+	if (api_field_clamped(body, "ringTimeout",
+	        config->calls.ring_timeout_s,
+	        config->calls.ring_timeout_min_s,
+	        config->calls.ring_timeout_max_s, &ring_s, error) != 0 ||
+	    api_field_clamped(body, "maxDuration",
+	        config->calls.max_duration_s, 1,
+	        config->calls.max_duration_max_s, &max_s, error) != 0)
+		return -KAP_INVAL;
+	request->ring_timeout_s = (uint16_t)ring_s;
+	request->max_duration_s = (uint32_t)max_s;
+	return 0;
+}
+
+int
+call_request_read(const cJSON *body, const struct config *config,
+    struct call_request *request_out, struct api_error *error)
+{
+	memset(request_out, 0, sizeof(*request_out));
+	if (read_number(body, request_out, error) != 0 ||
+	    read_webhook(body, config, request_out, error) != 0 ||
+	    read_voice(body, request_out, error) != 0 ||
+	    read_limits(body, config, request_out, error) != 0 ||
+	    read_metadata(body, request_out, error) != 0 ||
+	    api_field_bool(body, "useAmd", false, &request_out->use_amd,
+	        error) != 0 ||
+	    api_field_bool(body, "asyncAmd", false, &request_out->async_amd,
+	        error) != 0 ||
+	    api_field_bool(body, "record", true, &request_out->record,
+	        error) != 0)
+		return -KAP_INVAL;
+	return 0;
+}
+
+void
+call_request_fill_call(const struct call_request *request,
+    const struct api_key *key, struct call *call_out)
+{
+	const char *caller_id = request->caller_id[0] != '\0'
+	    ? request->caller_id : key->default_caller_id;
+
+	memset(call_out, 0, sizeof(*call_out));
+	call_out->key_id = key->id;
+	call_out->ring_timeout_s = request->ring_timeout_s;
+	call_out->max_duration_s = request->max_duration_s;
+	memcpy(call_out->number, request->number, sizeof(call_out->number));
+	strncpy(call_out->caller_id, caller_id,
+	    sizeof(call_out->caller_id) - 1);
+	if (request->record)
+		call_out->flags |= CALL_F_RECORD;
+	if (request->use_amd)
+		call_out->flags |= CALL_F_USE_AMD;
+	if (request->async_amd)
+		call_out->flags |= CALL_F_ASYNC_AMD;
+	if (request->webhook_url[0] != '\0')
+		call_out->flags |= CALL_F_WEBHOOK;
+}
+
+int
+call_request_dial(const struct call_request *request,
+    const struct api_key *key, uint32_t first, struct call_request_dial *out)
+{
+	out->count = 0;
+	for (unsigned i = 0; i < key->trunk_count && i < CALL_TRUNKS_MAX; i++) {
+		const struct api_key_trunk *trunk =
+		    &key->trunks[(first + i) % key->trunk_count];
+
+		out->trunks[i] = *trunk;
+		if (api_key_expand_dial(trunk, request->number,
+		        out->endpoints[i], sizeof(out->endpoints[i])) != 0)
+			return -KAP_INVAL;
+		out->count++;
+	}
+	return 0;
+}

@@ -1,0 +1,156 @@
+/*
+ * Runs inside write transactions only: no I/O, no logging.
+ */
+#include "change.h"
+
+#include <string.h>
+
+#include "shared/clock.h"
+
+static struct call_now
+read_clocks(const struct change_maker *maker)
+{
+	const struct call_now now = {
+		.wall_ms = clock_wall_ms(),
+		.boot_ms = clock_deadline_ms(),
+		.originate_timeout_ms = maker->originate_timeout_ms,
+	};
+
+	return now;
+}
+
+static void
+reset(struct change *change)
+{
+	change->rc = 0;
+	change->has_item = false;
+	memset(&change->step, 0, sizeof(change->step));
+}
+
+static int
+step(struct store_txn *txn, const struct change_maker *maker,
+    const char *call_id, const struct call_input *input,
+    struct change *change)
+{
+	const struct call_now now = read_clocks(maker);
+	const unsigned rings = change->step.rings;
+	const int rc = call_table_step(txn, call_id, input, &now,
+	    &change->step);
+
+	change->step.rings |= rings;
+	if (rc == -KAP_NOENT || rc == -KAP_STATE) {
+		change->rc = rc;
+		return 0;
+	}
+	return rc;
+}
+
+/*
+ * An originate of a call that nobody wants any more, and that was certainly
+ * not said: as if Asterisk had refused it.
+ */
+static int
+refuse_unwanted(struct store_txn *txn, const struct change_maker *maker,
+    struct change *change)
+{
+	const struct call_input refused = {
+		.kind = CALL_IN_ORIGINATE_REFUSED,
+		.attempt = change->item.command.attempt,
+		.at_ms = clock_wall_ms(),
+	};
+	const char *call_id = change->item.call.id;
+	const int rc = step(txn, maker, call_id, &refused, change);
+
+	return rc != 0 ? rc :
+	    outbox_settle(txn, call_id, change->item.command.seq);
+}
+
+static bool
+is_unwanted(const struct outbox_item *item)
+{
+	return item->command.kind == CALL_CMD_ORIGINATE &&
+	    (item->call.state == CALL_ENDED ||
+	    (item->call.flags & (CALL_F_ABANDONED | CALL_F_API_HANGUP)) != 0);
+}
+
+/* Take what is to be said next. An unwanted originate makes way for it. */
+static int
+take(struct store_txn *txn, const struct change_maker *maker,
+    const char *call_id, struct change *change)
+{
+	int rc = outbox_take(txn, call_id, maker->slot, clock_deadline_ms(),
+	    &change->item);
+
+	if (rc == 0 && is_unwanted(&change->item)) {
+		rc = refuse_unwanted(txn, maker, change);
+		if (rc == 0)
+			rc = outbox_take(txn, call_id, maker->slot,
+			    clock_deadline_ms(), &change->item);
+	}
+	change->has_item = rc == 0;
+	return rc == -KAP_NOENT || rc == -KAP_AGAIN ? 0 : rc;
+}
+
+int
+change_step(struct store_txn *txn, const struct change_maker *maker,
+    const char *call_id, const struct call_input *input,
+    struct change *change_out)
+{
+	int rc;
+
+	reset(change_out);
+	if (input != NULL) {
+		rc = step(txn, maker, call_id, input, change_out);
+		if (rc != 0 || change_out->rc != 0 ||
+		    (change_out->step.rings & CALL_RING_OUTBOX) == 0)
+			return rc;
+	}
+	return take(txn, maker, call_id, change_out);
+}
+
+int
+change_settle(struct store_txn *txn, const struct change_maker *maker,
+    const char *call_id, uint32_t seq, const struct call_input *input,
+    struct change *change_out)
+{
+	int rc = 0;
+
+	reset(change_out);
+	if (input != NULL)
+		rc = step(txn, maker, call_id, input, change_out);
+	if (rc == 0)
+		rc = outbox_settle(txn, call_id, seq);
+	if (rc == -KAP_NOENT)
+		return 0;
+	return rc != 0 ? rc : take(txn, maker, call_id, change_out);
+}
+
+int
+change_retake(struct store_txn *txn, const struct change_maker *maker,
+    const char *call_id, uint32_t seq, struct change *change_out)
+{
+	int rc;
+
+	reset(change_out);
+	rc = outbox_release(txn, call_id, seq);
+	if (rc == -KAP_NOENT) {
+		change_out->rc = rc;
+		return 0;
+	}
+	return rc != 0 ? rc : take(txn, maker, call_id, change_out);
+}
+
+int
+change_create(struct store_txn *txn, const struct change_maker *maker,
+    struct call *call, const struct call_cold *cold,
+    struct change *change_out)
+{
+	const struct call_now now = read_clocks(maker);
+	int rc;
+
+	reset(change_out);
+	call->slot = (uint8_t)maker->slot;
+	rc = call_table_create(txn, call, cold, maker->node, &now,
+	    &change_out->step);
+	return rc != 0 ? rc : take(txn, maker, call->id, change_out);
+}

@@ -1,0 +1,62 @@
+/*
+ * A change of one call as a worker makes it: the step in the table, and the
+ * next command out of the outbox, in one transaction. What follows after the
+ * commit (rings, sending, answering) is dispatch.h's.
+ */
+#ifndef KAP_CHANGE_H
+#define KAP_CHANGE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "shared/call_table.h"
+#include "shared/outbox.h"
+#include "shared/store.h"
+
+/* Who makes the change. */
+struct change_maker {
+	unsigned slot;
+	unsigned node;
+	int64_t originate_timeout_ms;
+};
+
+struct change {
+	int rc; /* of the step: 0, -KAP_NOENT or -KAP_STATE */
+	struct call_step step; /* set when rc is 0 */
+	bool has_item;
+	struct outbox_item item; /* taken from the outbox: to be sent */
+};
+
+/*
+ * Let something happen to a call, and take its next command if there is one
+ * to be said now. A call that isn't there, or an input that means nothing to
+ * it, is no failure: it stands in change_out->rc.
+ *
+ * input  NULL: nothing happens, only the outbox is looked at
+ *
+ * Returns 0, or the store's error. Inside a turn's apply().
+ */
+KAP_MUST_USE int change_step(struct store_txn *txn,
+    const struct change_maker *maker, const char *call_id,
+    const struct call_input *input, struct change *change_out);
+
+/*
+ * Asterisk has answered a command: the step that its answer means (NULL for
+ * none), the command leaves the outbox, the next one is taken. A command that
+ * is gone already changes nothing: change_out->rc is -KAP_NOENT.
+ */
+KAP_MUST_USE int change_settle(struct store_txn *txn,
+    const struct change_maker *maker, const char *call_id, uint32_t seq,
+    const struct call_input *input, struct change *change_out);
+
+/* A taken command waits again, and is taken again at once if it may be. */
+KAP_MUST_USE int change_retake(struct store_txn *txn,
+    const struct change_maker *maker, const char *call_id, uint32_t seq,
+    struct change *change_out);
+
+/* Create a call (call_table.h) and take its originate. */
+KAP_MUST_USE int change_create(struct store_txn *txn,
+    const struct change_maker *maker, struct call *call,
+    const struct call_cold *cold, struct change *change_out);
+
+#endif

@@ -1,0 +1,115 @@
+/*
+ * The event link of one worker slot: the WebSocket that Asterisk sends the
+ * events of the slot's Stasis app over. Takes over the connection of a dead
+ * predecessor, or connects; keeps it alive, and connects again when it is
+ * lost. Reading is event_reader.c's; what an event does to a call is the
+ * owner's, and so are the words in the log but for dropped messages.
+ *
+ * Nothing but control frames is ever sent on it.
+ */
+#ifndef KAP_EVENT_LINK_H
+#define KAP_EVENT_LINK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "ari_decode.h"
+#include "shared/config.h"
+#include "shared/errors.h"
+#include "shared/store.h"
+#include "shared/turn.h"
+
+struct event_base;
+struct event_link;
+
+enum event_link_state {
+	EVENT_LINK_STOPPED,    /* not started, or stopped for good */
+	EVENT_LINK_DOWN,       /* waits before the next connect */
+	EVENT_LINK_CONNECTING, /* TCP and the WebSocket's handshake */
+	EVENT_LINK_OPENING,    /* writes the new stream's record */
+	EVENT_LINK_UP,         /* events are read */
+	EVENT_LINK_STATE_COUNT
+};
+
+const char *event_link_state_name(enum event_link_state state);
+
+/*
+ * Called from the loop; begin and event from inside the turn's transaction.
+ * None may free the link.
+ */
+struct event_link_ops {
+	/*
+	 * Events are read from now on.
+	 *
+	 * resumed  true: the predecessor's connection goes on, nothing was
+	 *          missed. False: a new one; reconcile.
+	 */
+	void (*up)(void *ctx, bool resumed);
+	/* It is lost, or a connect failed; it goes on trying. In words. */
+	void (*down)(void *ctx, const char *reason);
+	/*
+	 * A batch is applied, maybe not for the first time: forget what an
+	 * earlier try of the same batch left in memory.
+	 */
+	void (*begin)(void *ctx);
+	/*
+	 * One event of a call, in Asterisk's order. 0; or negative, and the
+	 * whole batch is given up and tried again after 100 ms, without end:
+	 * so only for faults of the store, never for what the event says.
+	 */
+	int (*event)(void *ctx, struct store_txn *txn,
+	    const struct ari_event *event);
+	/* The batch is safe (rc 0), or it will be tried again. */
+	void (*committed)(void *ctx, int rc);
+	/*
+	 * Bytes of the stream are gone unread, though that can't be: the
+	 * connection is given up, and `down` follows.
+	 */
+	void (*lost)(void *ctx, uint64_t bytes);
+	/*
+	 * Hand the socket to the master (CHILD_MSG_EVENTS_FD). 0, or negative
+	 * to be asked again at the next ping. The descriptor stays ours.
+	 */
+	int (*hand_over)(void *ctx, int fd);
+	/* That socket is dead (CHILD_MSG_EVENTS_GONE); already shut down. */
+	void (*gone)(void *ctx);
+};
+
+/*
+ * Make a link; nothing happens until event_link_start.
+ *
+ * base, turn, store, config, ops  borrowed until event_link_free
+ * slot  the worker's, 0..CHILD_MAX_WORKERS - 1
+ * msg   why asterisk.url can't be used
+ *
+ * Returns 0, -KAP_INVAL, -KAP_NOMEM. Never blocks. Workers.
+ */
+KAP_MUST_USE int event_link_new(struct event_link **link_out,
+    struct event_base *base, struct turn *turn, struct store *store,
+    const struct config *config, int slot, const struct event_link_ops *ops,
+    void *ctx, struct kap_errmsg *msg);
+
+/*
+ * Start; the first callback comes from the loop.
+ *
+ * inherited_fd  the socket of this slot's dead predecessor (CHILD_FD_EVENTS
+ *               if child_has_fd), now the link's; -1: none
+ */
+void event_link_start(struct event_link *link, int inherited_fd);
+
+/*
+ * Read no more, so that a successor may; the connection stays open in the
+ * master's copy of the socket. What isn't committed yet is left to the
+ * successor. Not from inside begin or event.
+ */
+void event_link_stop(struct event_link *link);
+
+/*
+ * Stop and free. The connection lives on in the master's copy of the socket.
+ * Not from inside a callback of the link. Sets *link NULL.
+ */
+void event_link_free(struct event_link **link);
+
+enum event_link_state event_link_state(const struct event_link *link);
+
+#endif

@@ -1,0 +1,27 @@
+/*
+ * Fires the deadlines of calls: one libevent timer for the earliest of this
+ * slot, and whatever another slot has left overdue.
+ */
+#ifndef KAP_TIMER_RUN_H
+#define KAP_TIMER_RUN_H
+
+#include "change.h"
+#include "dispatch.h"
+#include "shared/turn.h"
+
+struct event_base;
+struct timer_run;
+
+/* All is borrowed. NULL when out of memory. */
+struct timer_run *timer_run_new(struct event_base *base, struct turn *turn,
+    struct store *store, const struct change_maker *maker,
+    struct dispatch *dispatch);
+void timer_run_free(struct timer_run **run);
+
+/*
+ * Look at the table: a timer may have been set or cleared. Cheap to call
+ * often; the look itself happens once in the next turn.
+ */
+void timer_run_look(struct timer_run *run);
+
+#endif
