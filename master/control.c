@@ -184,7 +184,7 @@ on_listener_accept(struct evconnlistener *listener KAP_UNUSED,
 static void
 on_listener_error(struct evconnlistener *listener, void *arg)
 {
-	const struct timeval rest = { .tv_usec = REST_MS * 1000 };
+	const struct timeval rest = { .tv_usec = REST_MS * 1000L };
 	const struct control *control = arg;
 
 	(void)evconnlistener_disable(listener);

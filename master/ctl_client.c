@@ -18,7 +18,7 @@
 #include "shared/clock.h"
 
 #define DEADLINE_MS 6000
-#define ANSWER_MAX (1024 * 1024) /* bytes; 66 children take some 40,000 */
+#define ANSWER_MAX ((size_t)1024 * 1024) /* bytes; 66 children take 40,000 */
 
 static int
 link_error(const char *path, struct kap_errmsg *msg)

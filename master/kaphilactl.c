@@ -37,18 +37,25 @@ static const struct command commands[] = {
 	    ctl_migrate },
 	{ "keys", "create, list and change API keys",
 	    "  kaphilactl keys create NAME [--credits N] [--rate-limit N]\n"
+	    "                              [--expires TIME] "
+	    "[--caller-id NUMBER]\n"
 	    "  kaphilactl keys list\n"
 	    "  kaphilactl keys show KEY\n"
 	    "  kaphilactl keys disable KEY\n"
-	    "  kaphilactl keys credits KEY AMOUNT\n"
+	    "  kaphilactl keys enable KEY\n"
+	    "  kaphilactl keys credits KEY +N|-N\n"
 	    "\n"
-	    "A key is shown in clear once, when it is created.\n",
+	    "A key's text is shown once, when it is created. A rate limit\n"
+	    "is for an hour; 0 means none.\n",
 	    ctl_keys },
-	{ "trunks", "add and assign trunks",
-	    "  kaphilactl trunks add NAME [--template TEMPLATE]\n"
+	{ "trunks", "add, change and assign trunks",
+	    "  kaphilactl trunks add TRUNK [--template TEMPLATE]\n"
 	    "  kaphilactl trunks list\n"
-	    "  kaphilactl trunks remove NAME\n"
-	    "  kaphilactl trunks assign NAME KEY\n"
+	    "  kaphilactl trunks remove TRUNK\n"
+	    "  kaphilactl trunks enable TRUNK\n"
+	    "  kaphilactl trunks disable TRUNK\n"
+	    "  kaphilactl trunks assign KEY TRUNK [--position N]\n"
+	    "  kaphilactl trunks unassign KEY TRUNK\n"
 	    "\n"
 	    "The template makes the dial string from {number} and {trunk}.\n",
 	    ctl_trunks },
@@ -66,8 +73,8 @@ static const char options_help[] =
 static void
 print_help(FILE *out)
 {
-	(void)fputs("usage: kaphilactl [--config FILE] [--json] COMMAND ...\n\n",
-	    out);
+	(void)fputs("usage: kaphilactl [--config FILE] [--json] "
+	    "COMMAND ...\n\n", out);
 	for (size_t i = 0; i < COMMAND_COUNT; i++)
 		(void)fprintf(out, "  %-13s  %s\n", commands[i].name,
 		    commands[i].summary);

@@ -17,7 +17,7 @@
 #define MAX_READERS 1024 /* for whoever comes first: this is the master */
 #define FILE_MODE 0600
 #define FOLDER_MODE 0700
-#define MIB (1024 * 1024)
+#define MIB ((size_t)1024 * 1024)
 
 struct keep_env {
 	MDB_env *env; /* the only member: it hides LMDB from the header */

@@ -82,8 +82,8 @@ end_child(struct slot *slot, enum supervise_verdict verdict, const char *why,
 
 	/* the first reason is the cause; a later one only that it lingered */
 	if (slot->verdict[0] == '\0')
-		(void)snprintf(slot->verdict, sizeof(slot->verdict), "%s",
-		    why);
+		(void)snprintf(slot->verdict, sizeof(slot->verdict), "%.*s",
+		    (int)sizeof(slot->verdict) - 1, why);
 	log_warn("ending a child", LOG_S("child",
 	    child_role_name(slot->role)), LOG_I("slot", slot->number),
 	    LOG_I("child_pid", slot->pid), LOG_S("signal",
@@ -143,7 +143,7 @@ on_look_due(evutil_socket_t fd KAP_UNUSED, short what KAP_UNUSED, void *arg)
 int
 watchdog_init(struct watchdog *watchdog, struct children *children)
 {
-	const struct timeval period = { .tv_usec = LOOK_MS * 1000 };
+	const struct timeval period = { .tv_usec = LOOK_MS * 1000L };
 
 	watchdog->children = children;
 	watchdog->last_look_ms = clock_boot_ms();

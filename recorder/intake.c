@@ -361,7 +361,7 @@ settle(struct slot *slot, enum call_input_kind kind)
 		.originate_timeout_ms =
 		    slot->intake->config->calls.originate_timeout_ms,
 	};
-	turn_submit(slot->intake->turn, &slot->settle);
+	turn_submit_lazily(slot->intake->turn, &slot->settle);
 }
 
 static void
@@ -439,8 +439,11 @@ intake_new(struct event_base *base, struct store *store,
 	intake->retry = evtimer_new(base, on_retry_due, intake);
 	intake->pool = pool_new(base, SLOT_COUNT);
 	if (intake->turn == NULL || intake->retry == NULL ||
-	    intake->pool == NULL)
+	    intake->pool == NULL) {
 		intake_free(&intake);
+		return NULL;
+	}
+	turn_set_window(intake->turn, config->store.commit_window_ms);
 	return intake;
 }
 

@@ -29,6 +29,7 @@
 #define GUARD_HANGUP_OK_MS 15000     /* until a hangup is said again */
 #define GUARD_HANGUP_GONE_MS 5000    /* for the event of a channel's end */
 #define RECORDING_GRACE_MS 30000     /* for RecordingFinished */
+#define RECORD_REPLY_GRACE_MS 5000   /* to learn whether there is one */
 
 struct step {
 	const struct call_input *input;
@@ -302,10 +303,27 @@ on_record_ok(struct step *step)
 	return 0;
 }
 
+/*
+ * An ended call's bridge goes when its recording is done: to destroy it
+ * sooner can cost RecordingFinished.
+ */
+static void
+release_bridge(struct step *step)
+{
+	if (step->call->state == CALL_ENDED && has(step, CALL_F_BRIDGE)) {
+		unmark(step, CALL_F_BRIDGE);
+		command(step, CALL_CMD_BRIDGE_DESTROY);
+	}
+}
+
 static int
 on_record_failed(struct step *step)
 {
+	if (!may_record(step))
+		return -KAP_STATE;
 	unmark(step, CALL_F_RECORD);
+	clear_timer(step, CALL_TIMER_RECORDING);
+	release_bridge(step);
 	return 0;
 }
 
@@ -327,6 +345,7 @@ hand_recording_over(struct step *step)
 	mark(step, CALL_F_RECORDED | CALL_F_RECORD_DONE);
 	clear_timer(step, CALL_TIMER_RECORDING);
 	add_effect(step, CALL_FX_RECORDING_JOB);
+	release_bridge(step);
 }
 
 static int
@@ -344,10 +363,9 @@ on_recording_error(struct step *step)
 {
 	if (!may_record(step))
 		return -KAP_STATE;
-	if (has(step, CALL_F_RECORDED))
-		hand_recording_over(step); /* there may be a part of it */
-	else
-		unmark(step, CALL_F_RECORD);
+	if (!has(step, CALL_F_RECORDED))
+		return on_record_failed(step);
+	hand_recording_over(step); /* there may be a part of it */
 	return 0;
 }
 
@@ -400,8 +418,12 @@ finish(struct step *step, bool tell)
 		clear_timer(step, (enum call_timer)timer);
 	move(step, CALL_ENDED);
 	add_effect(step, CALL_FX_DROP_COMMANDS);
-	if (has(step, CALL_F_BRIDGE))
-		command(step, CALL_CMD_BRIDGE_DESTROY);
+	if (has(step, CALL_F_RECORD) && may_record(step))
+		set_timer(step, CALL_TIMER_RECORDING,
+		    has(step, CALL_F_RECORDED) ? RECORDING_GRACE_MS :
+		    RECORD_REPLY_GRACE_MS);
+	else
+		release_bridge(step);
 	if (has(step, CALL_F_HELD)) {
 		unmark(step, CALL_F_HELD);
 		add_effect(step, CALL_FX_RELEASE);
@@ -409,8 +431,6 @@ finish(struct step *step, bool tell)
 	add_effect(step, CALL_FX_LOG);
 	if (tell)
 		emit(step, CALL_EV_ENDED, call->ended_ms);
-	if (has(step, CALL_F_RECORDED) && !has(step, CALL_F_RECORD_DONE))
-		set_timer(step, CALL_TIMER_RECORDING, RECORDING_GRACE_MS);
 }
 
 static void
@@ -529,8 +549,10 @@ on_timer(struct step *step)
 			send_hangup(step);
 		return 0;
 	case CALL_TIMER_RECORDING:
-		if (!has(step, CALL_F_RECORD_DONE))
+		if (has(step, CALL_F_RECORDED))
 			hand_recording_over(step);
+		else
+			release_bridge(step);
 		return 0;
 	case CALL_TIMER_COUNT:
 		break;

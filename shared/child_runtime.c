@@ -210,7 +210,7 @@ watch(struct child_runtime *runtime, int fd, short what,
 	struct event *event = event_new(runtime->base, fd,
 	    (short)(what | EV_PERSIST), callback, runtime);
 	const struct timeval period = { .tv_sec = period_ms / 1000,
-		.tv_usec = period_ms % 1000 * 1000 };
+		.tv_usec = period_ms % 1000 * 1000L };
 
 	if (event == NULL ||
 	    event_priority_set(event, CHILD_PRIORITY_CONTROL) != 0 ||

@@ -34,7 +34,7 @@ struct config_key {
 
 static const char *const log_levels[] = { "debug", "info", "warn", "error", NULL };
 static const char *const log_formats[] = { "text", "json", NULL };
-static const char *const durabilities[] = { "normal", "full", "relaxed", NULL };
+static const char *const durabilities[] = { "normal", "full", NULL };
 
 #define AT(field) offsetof(struct config, field)
 #define TEXT(s, n, flags, fallback, help) \
@@ -80,8 +80,10 @@ static const struct config_key keys[] = {
 	INT(store, map_size_mb, 0, "1024", 16, 1048576,
 	    "size of the call table's map; a sparse file"),
 	CHOICE(store, durability, 0, "normal", durabilities,
-	    "what a power cut may undo: the last transaction, nothing (full), "
-	    "100 ms (relaxed)"),
+	    "what a power cut may undo: the last transaction, or nothing"),
+	INT(store, commit_window_ms, 0, "5", 0, 100,
+	    "milliseconds that what nobody waits for may wait for others, to "
+	    "be written together"),
 
 	TEXT(postgres, dsn, KEY_SECRET | KEY_REQUIRED, "",
 	    "libpq connection string, by address or socket path"),
@@ -156,6 +158,9 @@ static const struct config_key keys[] = {
 };
 
 #define KEY_COUNT (sizeof(keys) / sizeof(keys[0]))
+
+static void fault(struct kap_errmsg *msg, const struct config_key *key,
+    const char *fmt, ...) KAP_PRINTF(3, 4);
 
 static void
 fault(struct kap_errmsg *msg, const struct config_key *key, const char *fmt,
@@ -500,9 +505,7 @@ config_dump(const struct config *config, FILE *out, bool with_secrets,
 			section = key->section;
 		}
 		if (with_help)
-			(void)fprintf(out, "; %s%s\n", key->help,
-			    (key->flags & KEY_RELOADABLE) != 0 ? "" :
-			    " (takes a restart)");
+			(void)fprintf(out, "; %s\n", key->help);
 		(void)fprintf(out, "%s = ", key->name);
 		dump_value(config, key, out, with_secrets);
 		(void)fputc('\n', out);

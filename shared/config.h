@@ -16,7 +16,11 @@
 
 #define CONFIG_TEXT_MAX 512 /* longest value, bytes, with its NUL */
 
-enum config_durability { DURABILITY_NORMAL, DURABILITY_FULL, DURABILITY_RELAXED };
+enum config_durability {
+	DURABILITY_NORMAL,
+	DURABILITY_FULL,
+	DURABILITY_RELAXED /* never synced: for tests, no configuration has it */
+};
 
 struct config {
 	struct {
@@ -45,6 +49,7 @@ struct config {
 	struct {
 		int64_t map_size_mb;
 		int64_t durability; /* enum config_durability */
+		int64_t commit_window_ms;
 	} store;
 	struct {
 		char dsn[CONFIG_TEXT_MAX];

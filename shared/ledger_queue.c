@@ -7,6 +7,7 @@
 #include <string.h>
 
 #define LEASE_NAME "ledger-lease"
+#define RECORD_MAX 2048 /* values over 2 KB take whole pages of the store */
 
 struct ledger_lease {
 	uint32_t slot;
@@ -70,18 +71,22 @@ ledger_queue_remove(struct store_txn *txn, uint64_t number)
 int
 ledger_queue_set_aside(struct store_txn *txn, uint64_t number)
 {
-	struct ledger_entry entry;
+	/* a newer binary's record may be longer, and is kept whole */
+	uint8_t record[RECORD_MAX];
+	struct store_value value;
+	size_t len;
 	uint8_t key[8];
 	int rc;
 
 	store_put_be64(key, number);
-	rc = store_copy(txn, STORE_LEDGER, key, sizeof(key), &entry,
-	    sizeof(entry));
+	rc = store_get(txn, STORE_LEDGER, key, sizeof(key), &value);
 	if (rc == -KAP_NOENT)
 		return 0; /* another drainer was first */
-	if (rc == 0)
-		rc = store_put(txn, STORE_LEDGER_ASIDE, key, sizeof(key),
-		    &entry, sizeof(entry));
+	if (rc != 0)
+		return rc;
+	len = value.len < sizeof(record) ? value.len : sizeof(record);
+	memcpy(record, value.data, len);
+	rc = store_put(txn, STORE_LEDGER_ASIDE, key, sizeof(key), record, len);
 	return rc != 0 ? rc : store_del(txn, STORE_LEDGER, key, sizeof(key));
 }
 

@@ -174,7 +174,7 @@ open_env(struct store *store, const char *path, int64_t map_size_mb,
 static int
 get_number(struct store_txn *txn, const char *name, uint64_t *number_out)
 {
-	struct store_value value;
+	struct store_value value = { NULL, 0 };
 	const int rc = store_get(txn, STORE_META, name, strlen(name), &value);
 
 	if (rc != 0)
@@ -219,7 +219,7 @@ static int
 settle_deadline_clock(struct store_txn *txn)
 {
 	char boot_id[CLOCK_BOOT_ID_SIZE];
-	struct store_value seen;
+	struct store_value seen = { NULL, 0 };
 	uint64_t shift = 0;
 	int rc;
 
@@ -433,7 +433,7 @@ int
 store_copy(struct store_txn *txn, enum store_table table, const void *key,
     size_t key_len, void *to, size_t size)
 {
-	struct store_value value;
+	struct store_value value = { NULL, 0 };
 	const int rc = store_get(txn, table, key, key_len, &value);
 	size_t len;
 

@@ -14,9 +14,13 @@ struct turn {
 	/*
 	 * Activated by the first job. libevent puts it behind the handlers
 	 * that are active already and runs it before it polls again: that is
-	 * the end of the turn, and no flood of input can put it off.
+	 * the end of the turn, and no flood of input can put it off. Lazy
+	 * jobs set its timeout instead.
 	 */
 	struct event *commit;
+	struct timeval window;
+	void (*gather)(void *arg);
+	void *gather_arg;
 	struct turn_job *first;
 	struct turn_job **last;
 };
@@ -84,10 +88,14 @@ commit_each(struct turn *turn, struct turn_job *jobs)
 static void
 commit_turn(struct turn *turn)
 {
-	struct turn_job *jobs = turn->first;
+	struct turn_job *jobs;
 
+	if (turn->gather != NULL)
+		turn->gather(turn->gather_arg);
+	jobs = turn->first;
 	turn->first = NULL;
 	turn->last = &turn->first;
+	(void)event_del(turn->commit);
 	if (jobs == NULL)
 		return;
 	if (jobs->next == NULL) {
@@ -136,13 +144,50 @@ turn_free(struct turn **turn)
 	*turn = NULL;
 }
 
-void
-turn_submit(struct turn *turn, struct turn_job *job)
+static void
+append(struct turn *turn, struct turn_job *job)
 {
 	job->next = NULL;
 	*turn->last = job;
 	turn->last = &job->next;
+}
+
+void
+turn_submit(struct turn *turn, struct turn_job *job)
+{
+	append(turn, job);
 	event_active(turn->commit, 0, 0);
+}
+
+void
+turn_wake_lazily(struct turn *turn)
+{
+	if (turn->window.tv_sec == 0 && turn->window.tv_usec == 0)
+		event_active(turn->commit, 0, 0);
+	else if (!event_pending(turn->commit, EV_TIMEOUT, NULL) &&
+	    event_add(turn->commit, &turn->window) != 0)
+		event_active(turn->commit, 0, 0);
+}
+
+void
+turn_submit_lazily(struct turn *turn, struct turn_job *job)
+{
+	append(turn, job);
+	turn_wake_lazily(turn);
+}
+
+void
+turn_set_gather(struct turn *turn, void (*gather)(void *arg), void *arg)
+{
+	turn->gather = gather;
+	turn->gather_arg = arg;
+}
+
+void
+turn_set_window(struct turn *turn, int64_t window_ms)
+{
+	turn->window.tv_sec = (time_t)(window_ms / 1000);
+	turn->window.tv_usec = (suseconds_t)(window_ms % 1000) * 1000;
 }
 
 void

@@ -16,6 +16,8 @@
 #ifndef KAP_TURN_H
 #define KAP_TURN_H
 
+#include <stdint.h>
+
 #include "errors.h"
 #include "store.h"
 
@@ -50,8 +52,33 @@ struct turn *turn_new(struct event_base *base, struct store *store);
 /* Applies what is still waiting, then frees. Sets *turn NULL. */
 void turn_free(struct turn **turn);
 
-/* Never fails, never blocks, never calls back at once. */
+/*
+ * Have a job committed at the end of this turn, with all that waits. Never
+ * fails, never blocks, never calls back at once.
+ */
 void turn_submit(struct turn *turn, struct turn_job *job);
+
+/*
+ * The same for a job that nobody waits for at the other end: it may wait for
+ * others for as long as the window. A commit costs the disk and the processor
+ * the same for one job as for twenty.
+ */
+void turn_submit_lazily(struct turn *turn, struct turn_job *job);
+
+/*
+ * Have `gather` called at the beginning of each commit, before its jobs are
+ * collected: what it submits goes into the same transaction. For a source that
+ * is better read late and at once than early and in pieces: when it has
+ * something, it calls turn_wake_lazily, and gathers when a commit comes about,
+ * for whatever reason. One for a turn; NULL for none.
+ */
+void turn_set_gather(struct turn *turn, void (*gather)(void *arg), void *arg);
+
+/* Have a commit within the window, though there is no job yet. */
+void turn_wake_lazily(struct turn *turn);
+
+/* The window, 0..1000 ms; 0 (at first) makes no job wait. */
+void turn_set_window(struct turn *turn, int64_t window_ms);
 
 /* Apply now what is waiting (before leaving). */
 void turn_flush(struct turn *turn);

@@ -4,8 +4,9 @@
  *
  * A new event stands in STORE_WEBHOOKS under its number, in the order of
  * their making. One whose first delivery failed moves to STORE_WEBHOOK_RETRY,
- * under the time of its next try. Each holds a reference on its call, so the
- * call's cold record (URL, metadata) is there until the last one is gone.
+ * under the time of its next try (clock_deadline_ms()). Each holds a reference
+ * on its call, so the call's cold record (URL, metadata) is there until the
+ * last one is gone.
  */
 #ifndef KAP_WEBHOOK_QUEUE_H
 #define KAP_WEBHOOK_QUEUE_H

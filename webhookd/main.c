@@ -29,10 +29,7 @@ on_drain(void *ctx, enum child_drain_reason reason)
 	struct webhookd *webhookd = ctx;
 
 	(void)reason;
-	if (webhookd->sender == NULL)
-		child_runtime_leave(&webhookd->runtime, "not started yet");
-	else
-		sender_drain(webhookd->sender, on_drained, webhookd);
+	sender_drain(webhookd->sender, on_drained, webhookd);
 }
 
 static void

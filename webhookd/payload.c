@@ -4,6 +4,7 @@
  */
 #include "payload.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -48,10 +49,15 @@ add_text(struct payload *payload, cJSON *to, const char *key,
 	add(payload, to, key, cJSON_CreateStringReference(text));
 }
 
+/* cJSON's own number is a double: it prints slowly, and rounds. */
 static void
-add_number(struct payload *payload, cJSON *to, const char *key, uint64_t number)
+add_number(struct payload *payload, cJSON *to, const char *key,
+    uint64_t number)
 {
-	add(payload, to, key, cJSON_CreateNumber((double)number));
+	char text[24];
+
+	(void)snprintf(text, sizeof(text), "%" PRIu64, number);
+	add(payload, to, key, cJSON_CreateRaw(text));
 }
 
 static void

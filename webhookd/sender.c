@@ -169,6 +169,9 @@ end_try(struct sender *sender, struct delivery *delivery,
 	}
 	window_finish(sender->window, delivery, result->rc == -KAP_TIMEOUT);
 	settler_add(sender->settler, delivery);
+	/* those that wait to be stored must not keep others out */
+	if (!window_has_room(sender->window))
+		settler_flush(sender->settler);
 }
 
 static void

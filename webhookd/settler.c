@@ -16,7 +16,7 @@
  * A transaction costs far more than one of its changes, so some are waited
  * for; a crash in this time sends them again.
  */
-#define GATHER_MS 20
+#define GATHER_MS 50
 #define AGAIN_MS 1000
 #define BATCH_MAX 512
 #define AGAIN_MAX 64 /* of those set aside, at a time */
@@ -47,7 +47,7 @@ struct batch {
 };
 
 static void
-arm(struct line *line, int wait_ms)
+arm(struct line *line, long wait_ms)
 {
 	const struct timeval wait = { .tv_sec = wait_ms / 1000,
 		.tv_usec = wait_ms % 1000 * 1000 };
@@ -226,11 +226,17 @@ settler_add(struct settler *settler, struct delivery *delivery)
 }
 
 void
+settler_flush(struct settler *settler)
+{
+	if (settler->fresh.count > 0)
+		arm(&settler->fresh, 0);
+}
+
+void
 settler_hurry(struct settler *settler)
 {
 	settler->hurry = true;
-	if (settler->fresh.count > 0)
-		arm(&settler->fresh, 0);
+	settler_flush(settler);
 }
 
 unsigned

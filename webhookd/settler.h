@@ -35,7 +35,10 @@ void settler_free(struct settler **settler);
  */
 void settler_add(struct settler *settler, struct delivery *delivery);
 
-/* From now on at the end of each turn, not a few ms later. */
+/* Don't wait for more: what there is goes with this turn. */
+void settler_flush(struct settler *settler);
+
+/* From now on, never wait for more. */
 void settler_hurry(struct settler *settler);
 
 /* Deliveries that are not stored yet. */

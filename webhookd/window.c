@@ -271,7 +271,7 @@ window_target(struct window *window, const char *url)
 		if (strcmp(target->name, name) == 0)
 			return target;
 	}
-	while (window->idle_count >= IDLE_TARGETS_MAX)
+	if (window->idle_count >= IDLE_TARGETS_MAX)
 		target_free(window, TAILQ_FIRST(&window->idle));
 	target = target_new(window, name, len);
 	if (target != NULL)

@@ -119,12 +119,8 @@ static void
 answer_refused(struct makecall *makecall, const struct call *call)
 {
 	cJSON *tree = cJSON_CreateObject();
-	cJSON *tried;
+	cJSON *tried = cJSON_AddArrayToObject(tree, "attemptedTrunks");
 
-	(void)cJSON_AddBoolToObject(tree, "success", 0);
-	(void)cJSON_AddStringToObject(tree, "error",
-	    api_code_row(API_ORIGINATION_FAILED)->text);
-	tried = cJSON_AddArrayToObject(tree, "attemptedTrunks");
 	for (unsigned i = 1; i <= call->attempt; i++)
 		(void)cJSON_AddItemToArray(tried,
 		    cJSON_CreateString(trunk_name(makecall, i)));

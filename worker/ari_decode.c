@@ -194,11 +194,11 @@ struct span {
 	bool escaped; /* holds a backslash: the text is not what it means */
 };
 
+/* What the library takes for space: more than JSON does. */
 static void
 skip_space(struct scan *scan)
 {
-	while (scan->at < scan->end && (*scan->at == ' ' || *scan->at == '\t' ||
-	    *scan->at == '\n' || *scan->at == '\r'))
+	while (scan->at < scan->end && (unsigned char)*scan->at <= ' ')
 		scan->at++;
 }
 
@@ -338,7 +338,8 @@ ari_decode(const char *text, size_t len, int64_t now_ms,
 	char small[SMALL_TEXT];
 
 	memset(out, 0, sizeof(*out));
-	if (!scan_type(&scan, &type) ||
+	/* a NUL is in no JSON, but would end a string for the library */
+	if (memchr(text, '\0', len) != NULL || !scan_type(&scan, &type) ||
 	    (!type.escaped && find_type(type.text, type.len) == NULL))
 		return ARI_EVENT_IRRELEVANT;
 	if (len < sizeof(small)) {

@@ -52,7 +52,8 @@ ari_url_parse(const char *url, struct ari_address *out,
 	}
 	url += strlen(SCHEME);
 	len = strcspn(url, "/?#");
-	if (len >= sizeof(rest) || strspn(url + len, "/") != strlen(url + len)) {
+	if (len >= sizeof(rest) ||
+	    strspn(url + len, "/") != strlen(url + len)) {
 		kap_errmsg_set(msg, "asterisk.url must be http://address:port "
 		    "without a path");
 		return -KAP_INVAL;

@@ -62,7 +62,7 @@ is_possible(const struct ari_ws_state *state, size_t message_len)
 	    (state->in_message || message_len == 0) &&
 	    (state->in_message || !state->in_frame) &&
 	    (!state->in_frame || state->pending_len == 0) &&
-	    (state->in_frame ? state->frame_left > 0 : state->frame_left == 0) &&
+	    (state->in_frame != 0) == (state->frame_left > 0) &&
 	    (!state->dropping || (state->in_message && message_len == 0)) &&
 	    (state->dropping || !state->in_frame ||
 	        state->frame_left <= ARI_WS_MESSAGE_MAX - message_len);

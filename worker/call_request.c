@@ -8,6 +8,9 @@
 #include "api_fields.h"
 #include "shared/net_guard.h"
 
+static_assert(sizeof(((struct api_key *)NULL)->default_caller_id) ==
+    CALL_NUMBER_SIZE, "a default caller id is a number like any other");
+
 #define LOWER "abcdefghijklmnopqrstuvwxyz"
 #define UPPER "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 #define DIGITS "0123456789"
@@ -157,16 +160,14 @@ void
 call_request_fill_call(const struct call_request *request,
     const struct api_key *key, struct call *call_out)
 {
-	const char *caller_id = request->caller_id[0] != '\0'
-	    ? request->caller_id : key->default_caller_id;
-
 	memset(call_out, 0, sizeof(*call_out));
 	call_out->key_id = key->id;
 	call_out->ring_timeout_s = request->ring_timeout_s;
 	call_out->max_duration_s = request->max_duration_s;
 	memcpy(call_out->number, request->number, sizeof(call_out->number));
-	strncpy(call_out->caller_id, caller_id,
-	    sizeof(call_out->caller_id) - 1);
+	memcpy(call_out->caller_id, request->caller_id[0] != '\0'
+	    ? request->caller_id : key->default_caller_id,
+	    sizeof(call_out->caller_id));
 	if (request->record)
 		call_out->flags |= CALL_F_RECORD;
 	if (request->use_amd)

@@ -73,17 +73,17 @@ compare_sent(const void *a, const void *b)
 }
 
 static bool
-is_under_way(const struct dispatch *dispatch, const char *call_id,
-    uint32_t seq)
+is_under_way(const struct dispatch *dispatch,
+    const char call_id[CALL_ID_SIZE], uint32_t seq)
 {
 	struct sent wanted = { .seq = seq };
 
-	strncpy(wanted.call_id, call_id, sizeof(wanted.call_id) - 1);
+	memcpy(wanted.call_id, call_id, sizeof(wanted.call_id));
 	return tfind(&wanted, &dispatch->sent, compare_sent) != NULL;
 }
 
 static struct sent *
-sent_new(struct dispatch *dispatch, const char *call_id,
+sent_new(struct dispatch *dispatch, const char call_id[CALL_ID_SIZE],
     const struct command *command)
 {
 	struct sent *sent = calloc(1, sizeof(*sent));
@@ -95,7 +95,7 @@ sent_new(struct dispatch *dispatch, const char *call_id,
 	sent->attempt = command->attempt;
 	sent->seq = command->seq;
 	sent->taken_ms = command->taken_ms;
-	strncpy(sent->call_id, call_id, sizeof(sent->call_id) - 1);
+	memcpy(sent->call_id, call_id, sizeof(sent->call_id));
 	if (tsearch(sent, &dispatch->sent, compare_sent) == NULL) {
 		free(sent);
 		return NULL;
@@ -187,7 +187,11 @@ submit(struct sent *sent, int (*apply)(struct turn_job *, struct store_txn *))
 {
 	sent->job.apply = apply;
 	sent->job.done = finish_sent;
-	turn_submit(sent->dispatch->options.turn, &sent->job);
+	/* a client waits for an originate's reply */
+	if (sent->kind == CALL_CMD_ORIGINATE)
+		turn_submit(sent->dispatch->options.turn, &sent->job);
+	else
+		turn_submit_lazily(sent->dispatch->options.turn, &sent->job);
 }
 
 static int

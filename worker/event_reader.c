@@ -5,6 +5,7 @@
  */
 #include "event_reader.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,7 +20,7 @@
 #include "shared/stats.h"
 
 #define RECORD_VERSION 1
-#define RETRY_MS 100      /* after a transaction that failed */
+#define RETRY_US 100000    /* after a transaction that failed */
 #define PINGS_UNANSWERED 2 /* …and nothing else came: dead */
 
 /*
@@ -70,6 +71,7 @@ struct event_reader {
 	bool pong_due;
 	uint8_t pong[ARI_WS_CONTROL_PAYLOAD];
 	size_t pong_len;
+	bool waiting;         /* there is something to gather */
 	bool heard;           /* bytes came since the last ping */
 	unsigned unanswered;  /* pings sent since the last byte */
 };
@@ -275,7 +277,8 @@ finish_batch(struct event_reader *reader, struct batch *batch)
 	reader->batch = NULL;
 	reader->tail_stored = reader->record.state.message_len > 0;
 	batch_free(batch);
-	if (event_socket_consume(reader->fd, peeked) != 0 && reader->fault[0] == '\0')
+	if (event_socket_consume(reader->fd, peeked) != 0 &&
+	    reader->fault[0] == '\0')
 		(void)snprintf(reader->fault, sizeof(reader->fault),
 		    "the socket can't be read");
 	if (fresh)
@@ -293,7 +296,7 @@ finish_batch(struct event_reader *reader, struct batch *batch)
 static void
 batch_done(struct turn_job *job, int rc)
 {
-	const struct timeval after = { .tv_usec = RETRY_MS * 1000 };
+	const struct timeval after = { .tv_usec = RETRY_US };
 	struct batch *batch = (struct batch *)job;
 	struct event_reader *reader = batch->reader;
 
@@ -353,15 +356,22 @@ take_piece(struct event_reader *reader, size_t len)
 	turn_submit(reader->turn, &reader->batch->job);
 }
 
+/*
+ * A commit is about to be made: take all that has come. Asterisk tells most
+ * things in bursts, so reading late makes one transaction of several.
+ */
 static void
-on_readable(evutil_socket_t fd, short what, void *arg)
+gather(void *arg)
 {
 	struct event_reader *reader = arg;
 	char reason[sizeof(reader->fault)];
-	const ssize_t n = recv(fd, reader->buffer, EVENT_READER_PEEK,
-	    MSG_PEEK | MSG_DONTWAIT);
+	ssize_t n;
 
-	(void)what;
+	if (!reader->waiting)
+		return;
+	reader->waiting = false;
+	n = recv(reader->fd, reader->buffer, EVENT_READER_PEEK,
+	    MSG_PEEK | MSG_DONTWAIT);
 	if (n > 0) {
 		take_piece(reader, (size_t)n);
 	} else if (n == 0) {
@@ -373,6 +383,17 @@ on_readable(evutil_socket_t fd, short what, void *arg)
 		    "the connection broke: %s", strerror(errno));
 		end_reading(reader, reason);
 	}
+}
+
+static void
+on_readable(evutil_socket_t fd, short what, void *arg)
+{
+	struct event_reader *reader = arg;
+
+	(void)fd;
+	(void)what;
+	reader->waiting = true;
+	turn_wake_lazily(reader->turn);
 }
 
 /* Everything about a stream as at its beginning; `fd` is examined. */
@@ -465,7 +486,8 @@ catch_up(struct event_reader *reader, uint64_t position, uint64_t *lost_out)
 		stats_add(STATS_ari_bytes_lost, *lost_out);
 		return -KAP_CORRUPT;
 	}
-	return event_socket_consume(reader->fd, reader->record.offset - position);
+	return event_socket_consume(reader->fd,
+	    reader->record.offset - position);
 }
 
 int
@@ -510,6 +532,8 @@ event_reader_new(struct event_base *base, struct turn *turn,
 	if (reader->buffer == NULL || reader->on_ping == NULL ||
 	    reader->on_retry == NULL)
 		event_reader_free(&reader);
+	else
+		turn_set_gather(turn, gather, reader);
 	return reader;
 }
 
@@ -519,6 +543,7 @@ event_reader_stop(struct event_reader *reader)
 	if (reader->on_readable != NULL)
 		event_free(reader->on_readable);
 	reader->on_readable = NULL;
+	reader->waiting = false;
 	(void)evtimer_del(reader->on_ping);
 	if (reader->batch != NULL && evtimer_pending(reader->on_retry, NULL))
 		batch_free(reader->batch); /* the turn doesn't have it */
@@ -539,6 +564,7 @@ event_reader_free(struct event_reader **reader)
 	if (old == NULL)
 		return;
 	*reader = NULL;
+	turn_set_gather(old->turn, NULL, NULL);
 	if (old->on_ping != NULL && old->on_retry != NULL)
 		event_reader_stop(old);
 	if (old->on_ping != NULL)

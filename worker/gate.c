@@ -207,6 +207,8 @@ on_evhttp_closed(struct evhttp_connection *evcon KAP_UNUSED, void *arg)
 	(void)evbuffer_remove_cb_entry(conn->in, conn->in_cb);
 	gate_conn_set_deadline(conn, NULL);
 	say_goodbye(conn);
+	if (conn->req != NULL && conn->answered)
+		conn->server->stats.lost++;
 	if (conn->req != NULL && conn->user != NULL) {
 		/* evhttp leaves an owned request alone: it is theirs now */
 		conn->req = NULL;
@@ -534,7 +536,7 @@ static const struct timeval *
 common_timeout(struct event_base *base, int ms)
 {
 	const struct timeval in = { .tv_sec = ms / 1000,
-		.tv_usec = ms % 1000 * 1000 };
+		.tv_usec = (suseconds_t)(ms % 1000) * 1000 };
 
 	return event_base_init_common_timeout(base, &in);
 }
@@ -578,13 +580,15 @@ void
 gate_server_free(struct gate_server **server)
 {
 	struct gate_server *s = *server;
-	struct gate_conn *conn;
+	struct gate_conn *conn, *next;
 
 	*server = NULL;
 	if (s == NULL)
 		return;
-	while ((conn = LIST_FIRST(&s->conns)) != NULL)
+	for (conn = LIST_FIRST(&s->conns); conn != NULL; conn = next) {
+		next = LIST_NEXT(conn, entry);
 		gate_conn_free(conn);
+	}
 	free(s);
 }
 

@@ -60,6 +60,7 @@ struct gate_stats {
 	uint64_t passed;   /* requests handed to evhttp */
 	uint64_t refused;  /* answered by the gate itself */
 	uint64_t timeouts;
+	uint64_t lost;     /* answers cut off before they were written */
 	uint64_t desyncs;  /* evhttp framed it otherwise; must stay 0 */
 	size_t live;
 };

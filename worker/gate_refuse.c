@@ -16,8 +16,8 @@
 #include "gate_conn.h"
 
 /* A client that sends on for longer is cut off. */
-#define LINGER_BYTES_MAX (16U * 1024 * 1024)
-#define LINGER_TURN_BYTES (256U * 1024)
+#define LINGER_BYTES_MAX (16UL * 1024 * 1024)
+#define LINGER_TURN_BYTES (256UL * 1024)
 
 static const struct {
 	int status;

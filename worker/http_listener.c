@@ -14,7 +14,7 @@
 #include <event2/http.h>
 #include <event2/listener.h>
 
-#define RETRY_MS 100
+#define RETRY_US 100000L
 
 struct http_listener {
 	LIST_ENTRY(http_listener) entry;
@@ -77,7 +77,7 @@ on_retry(evutil_socket_t fd KAP_UNUSED, short what KAP_UNUSED, void *arg)
 static void
 on_accept_error(struct evconnlistener *accepting, void *http KAP_UNUSED)
 {
-	const struct timeval in = { .tv_usec = RETRY_MS * 1000 };
+	const struct timeval in = { .tv_usec = RETRY_US };
 	struct http_listener *listener;
 
 	LIST_FOREACH(listener, &listeners, entry) {

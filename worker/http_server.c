@@ -274,10 +274,12 @@ free_listener(struct http_server *server, struct listener_entry *l)
 static void
 free_listeners(struct http_server *server)
 {
-	struct listener_entry *l;
+	struct listener_entry *l, *next;
 
-	while ((l = LIST_FIRST(&server->listeners)) != NULL)
+	for (l = LIST_FIRST(&server->listeners); l != NULL; l = next) {
+		next = LIST_NEXT(l, entry);
 		free_listener(server, l);
+	}
 }
 
 void
@@ -377,7 +379,7 @@ http_server_get_stats(const struct http_server *server,
 		.requests = server->handled,
 		.refused = gate->refused,
 		.timeouts = gate->timeouts,
-		.gone = server->gone,
+		.gone = server->gone + gate->lost,
 		.desyncs = gate->desyncs,
 		.accept_failures = server->accept_failures,
 	};

@@ -50,7 +50,7 @@ struct http_server_stats {
 	uint64_t requests;    /* handed to a handler or answered by us */
 	uint64_t refused;     /* by the gate */
 	uint64_t timeouts;
-	uint64_t gone;        /* answers dropped, their client was gone */
+	uint64_t gone;        /* answers dropped, as far as TCP lets us know */
 	uint64_t desyncs;     /* must stay 0 */
 	unsigned long accept_failures;
 };

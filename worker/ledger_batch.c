@@ -258,7 +258,8 @@ put_call(struct ledger_batch *batch, const struct ledger_entry *entry)
 	put_raw(batch, COL_CALL_ANSWERED, answered ? "t" : "f", 1);
 	put_text(batch, COL_CALL_AMD,
 	    call_amd_name((enum call_amd)call->amd_status));
-	put_int(batch, COL_CALL_DURATION, call_duration_s(call, call->ended_ms));
+	put_int(batch, COL_CALL_DURATION,
+	    call_duration_s(call, call->ended_ms));
 	put_text_or_null(batch, COL_CALL_RECORDING, recording);
 	put_int(batch, COL_CALL_CREATED_AT, call->created_ms);
 	put_int_or_null(batch, COL_CALL_ANSWERED_AT, call->answered_ms);

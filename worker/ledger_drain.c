@@ -52,6 +52,7 @@ struct ledger_drain {
 	enum stage stage;
 	int64_t lease_until_ms; /* boot clock; as this worker knows */
 	int64_t asked_ms;       /* boot clock: when the lease was asked for */
+	int lease_rc;           /* what became of that */
 	int64_t idle_until_ms;  /* boot clock: no look before */
 	int64_t wait_ms;        /* the next wait after a refusal */
 	char refused_state[6];  /* SQLSTATE that the log was told of */
@@ -80,7 +81,7 @@ submit(struct ledger_drain *drain, enum stage stage,
 {
 	drain->stage = stage;
 	drain->job = (struct turn_job){ .apply = apply, .done = done };
-	turn_submit(drain->turn, &drain->job);
+	turn_submit_lazily(drain->turn, &drain->job);
 }
 
 static void
@@ -315,7 +316,10 @@ apply_lease(struct turn_job *job, struct store_txn *txn)
 	struct ledger_drain *drain = drain_of(job);
 
 	drain->asked_ms = clock_boot_ms();
-	return ledger_lease_take(txn, drain->slot, drain->asked_ms, LEASE_MS);
+	drain->lease_rc = ledger_lease_take(txn, drain->slot, drain->asked_ms,
+	    LEASE_MS);
+	/* that another has it is no reason to undo the turn's other jobs */
+	return drain->lease_rc == -KAP_DENIED ? 0 : drain->lease_rc;
 }
 
 static void
@@ -323,9 +327,8 @@ done_lease(struct turn_job *job, int rc)
 {
 	struct ledger_drain *drain = drain_of(job);
 
-	if (rc != 0) {
-		go_idle(drain, rc == -KAP_DENIED ? DENIED_WAIT_MS
-		                                 : WAIT_MIN_MS);
+	if (rc != 0 || drain->lease_rc != 0) {
+		go_idle(drain, rc == 0 ? DENIED_WAIT_MS : WAIT_MIN_MS);
 		return;
 	}
 	drain->lease_until_ms = drain->asked_ms + LEASE_MS;

@@ -222,6 +222,7 @@ open_store(struct worker *worker)
 	worker->turn = turn_new(worker->runtime.base, worker->store);
 	if (worker->turn == NULL)
 		fatal("out of memory");
+	turn_set_window(worker->turn, config->store.commit_window_ms);
 	worker->maker.slot = (unsigned)worker->runtime.args.slot;
 	worker->maker.node = (unsigned)config->node.id;
 	worker->maker.originate_timeout_ms =

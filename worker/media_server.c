@@ -71,6 +71,6 @@ media_server_note(struct turn *turn, unsigned slot,
 	note->ctx = ctx;
 	note->job.apply = apply_note;
 	note->job.done = done_note;
-	turn_submit(turn, &note->job);
+	turn_submit_lazily(turn, &note->job);
 	return 0;
 }

@@ -238,7 +238,7 @@ submit_input(struct reconcile *reconcile, const struct call *call,
 	work->input.at_ms = clock_wall_ms();
 	work->job.apply = apply_input;
 	work->job.done = done_input;
-	turn_submit(reconcile->options.turn, &work->job);
+	turn_submit_lazily(reconcile->options.turn, &work->job);
 }
 
 /* Has the call got behind what its channel shows? */

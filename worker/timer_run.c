@@ -79,7 +79,7 @@ submit_due(struct timer_run *run, const struct call_due *due)
 	fire->due = *due;
 	fire->job.apply = apply_fire;
 	fire->job.done = done_fire;
-	turn_submit(run->turn, &fire->job);
+	turn_submit_lazily(run->turn, &fire->job);
 }
 
 static void

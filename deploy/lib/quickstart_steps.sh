@@ -109,7 +109,7 @@ step_start() {
 
 # The key is printed once, when it is made; so it is kept in quickstart.env.
 step_key() {
-	local trunks
+	local made trunks
 
 	API_KEY=$(sed -n "s/^KAPHILA_API_KEY='\(.*\)'$/\1/p" \
 		"$VAR/quickstart.env" 2>/dev/null || true)
@@ -118,13 +118,14 @@ step_key() {
 		step_write_env
 		return
 	fi
-	API_KEY=$(kaphila_ctl "$TOP" keys create demo --credits 10000 \
-		--rate-limit 100000 --json | json_value key)
+	made=$(kaphila_ctl "$TOP" keys create demo --credits 10000 \
+		--rate-limit 100000 --json)
+	API_KEY=$(json_value key <<<"$made")
 	trunks=$(kaphila_ctl "$TOP" trunks list --json)
 	grep -qF "\"$TRUNK\"" <<<"$trunks" ||
 		kaphila_ctl "$TOP" trunks add "$TRUNK" >>"$SAY_LOG" 2>&1
-	kaphila_ctl "$TOP" trunks assign "$TRUNK" "$API_KEY" \
-		>>"$SAY_LOG" 2>&1
+	kaphila_ctl "$TOP" trunks assign "$(json_value keyId <<<"$made")" \
+		"$TRUNK" >>"$SAY_LOG" 2>&1
 	step_write_env
 	say_note "made, with 10,000 credits and the trunk '$TRUNK'"
 }

@@ -35,7 +35,7 @@ def log_row(database, call_id):
     """The call's row, once it is there; exactly one."""
     rows = wait_until(
         lambda: database.query(
-            "SELECT status, end_reason, hangup_cause, duration_s, was_answered,"
+            "SELECT status, end_reason, hangup_cause::text, duration_s, was_answered,"
             " trunk, number FROM call_logs WHERE call_id = %s",
             (call_id,),
         ),

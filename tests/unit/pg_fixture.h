@@ -95,6 +95,13 @@ fixture_spawn(const struct pg_fixture *fixture, char *const argv[])
 	_exit(127);
 }
 
+static inline void
+fixture_ignore_notice(void *arg, const PGresult *result)
+{
+	(void)arg;
+	(void)result;
+}
+
 static inline PGconn *
 fixture_connect(const struct pg_fixture *fixture)
 {
@@ -104,6 +111,7 @@ fixture_connect(const struct pg_fixture *fixture)
 		(void)fprintf(stderr, "%s", PQerrorMessage(conn));
 		fixture_die("connect");
 	}
+	(void)PQsetNoticeReceiver(conn, fixture_ignore_notice, NULL);
 	return conn;
 }
 

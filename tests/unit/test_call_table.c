@@ -182,9 +182,9 @@ test_a_whole_life(void **state)
 	assert_int_equal(get_account(txn).live, 0);
 	assert_int_equal(get_account(txn).calls, 1);
 	assert_int_equal(count(txn, STORE_CALLS_BY_KEY), 0);
-	settle_head(txn, id, CALL_CMD_BRIDGE_DESTROY);
 	assert_int_equal(step_call(txn, id, CALL_IN_RECORDING_FINISHED, 0,
 	    &step), 0);
+	settle_head(txn, id, CALL_CMD_BRIDGE_DESTROY);
 	assert_int_equal(recording_queue_peek(txn, 0, &job, 1), 1);
 	assert_string_equal(job.call_id, id);
 	assert_int_equal(step_call(txn, id, CALL_IN_RECORDING_STORED, 0,
@@ -327,12 +327,12 @@ test_sums(void **state)
 		int rc = step_call(txn, ids[i], CALL_IN_LOST, 0, &step);
 
 		assert_true(rc == 0 || rc == -KAP_STATE || rc == -KAP_NOENT);
-		while (outbox_take(txn, ids[i], 3, BOOT_MS, &item) == 0)
-			assert_int_equal(outbox_settle(txn, ids[i],
-			    item.command.seq), 0);
 		/* whatever timer still waits */
 		(void)!step_call(txn, ids[i], CALL_IN_TIMER,
 		    CALL_TIMER_RECORDING, &step);
+		while (outbox_take(txn, ids[i], 3, BOOT_MS, &item) == 0)
+			assert_int_equal(outbox_settle(txn, ids[i],
+			    item.command.seq), 0);
 		(void)!step_call(txn, ids[i], CALL_IN_RECORDING_STORED, 0,
 		    &step);
 	}

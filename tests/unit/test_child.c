@@ -221,7 +221,7 @@ report(void)
 	char text[116];
 	int stray = 0;
 
-	for (int fd = CHILD_FD_END; fd < 1024; fd++) {
+	for (int fd = CHILD_FD_CONFIG; fd < 1024; fd++) {
 		char path[64];
 		char target[64] = "";
 
@@ -326,10 +326,15 @@ start_child(void **state)
 	static struct child child;
 	struct spawn_fds fds;
 	int ends[2];
-	int stray;
+	int strays[3];
 
 	make_channel(ends);
-	stray = memfd_create("stray", 0); /* not close-on-exec */
+	/* not close-on-exec: among the numbered ones, and above them */
+	strays[0] = memfd_create("stray", 0);
+	strays[1] = fcntl(strays[0], F_DUPFD, CHILD_FD_BELLS + 40);
+	strays[2] = fcntl(strays[0], F_DUPFD, CHILD_FD_END + 200);
+	assert_true(strays[1] >= 0 && strays[1] < CHILD_FD_END);
+	assert_true(strays[2] >= CHILD_FD_END);
 	spawn_fds_init(&fds);
 	child.control = ends[0];
 	child.bell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
@@ -341,7 +346,8 @@ start_child(void **state)
 	fds.at[CHILD_FD_BELLS + CHILD_BELL_WORKER + 3] = child.bell;
 	spawn_child(&child, &fds);
 	(void)close(ends[1]);
-	(void)close(stray);
+	for (int i = 0; i < 3; i++)
+		(void)close(strays[i]);
 	(void)close(fds.at[CHILD_FD_CONFIG]);
 	(void)close(fds.at[CHILD_FD_STATS]);
 	*state = &child;
@@ -459,13 +465,16 @@ test_child_hears_its_bell(void **state)
 {
 	const uint64_t rings = 3;
 	struct child *child = *state;
+	uint64_t left;
 
 	expect_start(child);
 	assert_int_equal(write(child->bell, &rings, sizeof(rings)),
 	    sizeof(rings));
 	expect_message(child, CHILD_MSG_STOPPING, "bell");
+	/* three rings, one look: it was cleared before */
+	assert_int_equal(read(child->bell, &left, sizeof(left)), -1);
+	assert_int_equal(errno, EAGAIN);
 	send_message(child, CHILD_MSG_DRAIN, 9, -1);
-	/* three rings, one look */
 	expect_message(child, CHILD_MSG_STOPPING, "asked");
 	assert_int_equal(wait_for_end(child), 0);
 }
@@ -496,12 +505,17 @@ test_child_heeds_generations(void **state)
 static void
 test_child_says_where_it_hung(void **state)
 {
+	const uint64_t ring = 1;
 	struct child *child = *state;
 	char text[8192];
 	ssize_t len;
 	int status;
 
 	expect_start(child);
+	/* it says that it is ready before its loop; it hears bells within */
+	assert_int_equal(write(child->bell, &ring, sizeof(ring)),
+	    sizeof(ring));
+	expect_message(child, CHILD_MSG_STOPPING, "bell");
 	assert_int_equal(kill(child->pid, SIGABRT), 0);
 	status = wait_for_end(child);
 	assert_true(WIFSIGNALED(status));

@@ -193,6 +193,9 @@ test_in_order(void **arg)
 		check_call_order(&state->sink, i, 6);
 	/* and calls don't wait for one another */
 	assert_true(state->sink.open_max > 10);
+	/* connections are kept */
+	assert_true(state->sink.connections <=
+	    (unsigned)state->config.webhook.per_host);
 }
 
 static void
@@ -210,7 +213,7 @@ test_request(void **arg)
 	assert_string_equal(note->id, "evt_1720012345.88_1");
 	assert_string_equal(note->content_type, "application/json");
 	assert_string_equal(note->user_agent, "Kaphila-API-API/2.0");
-	assert_in_range(atoll(note->timestamp), now_s, now_s + 60);
+	assert_in_range(strtoll(note->timestamp, NULL, 10), now_s, now_s + 60);
 	assert_non_null(strstr(note->body,
 	    "\"eventId\":\"evt_1720012345.88_1\",\"sequence\":1,"
 	    "\"callId\":\"1720012345.88\","));
@@ -365,6 +368,16 @@ test_schedule(void **arg)
 }
 
 static struct http_sink_plan
+say_nothing(struct http_sink *sink, const struct http_sink_note *note,
+    void *arg)
+{
+	(void)sink;
+	(void)note;
+	(void)arg;
+	return (struct http_sink_plan){ .status = HTTP_SINK_NEVER };
+}
+
+static struct http_sink_plan
 say_nothing_at_first(struct http_sink *sink,
     const struct http_sink_note *note, void *arg)
 {
@@ -401,6 +414,25 @@ test_silence(void **arg)
 			assert_true(notes[i]->at_us - notes[0]->at_us >=
 			    SHORT_MS * 1000 * (sequence - 1) - 5000);
 	}
+}
+
+/* A target that never answers soon has no more than an eighth at once. */
+static void
+test_silence_costs_room(void **arg)
+{
+	struct state *state = *arg;
+
+	state->sink.decide = say_nothing;
+	state->config.webhook.per_host = 16;
+	state->config.webhook.timeout_ms = SHORT_MS;
+	for (unsigned i = 0; i < 44; i++)
+		webhook_fixture_add(state->scratch.store, i, state->url, 1);
+	open_sender(state);
+	run_until(state, none_new);
+	assert_int_equal(state->sink.count, 44);
+	/* two at a time, each for its time: ten times that; less for slack */
+	assert_true(state->sink.notes[43].at_us -
+	    state->sink.notes[23].at_us >= 6LL * SHORT_MS * 1000);
 }
 
 static bool
@@ -470,16 +502,6 @@ say_slowly(struct http_sink *sink, const struct http_sink_note *note,
 	return (struct http_sink_plan){ .status = 200, .wait_ms = 50 };
 }
 
-static struct http_sink_plan
-say_nothing(struct http_sink *sink, const struct http_sink_note *note,
-    void *arg)
-{
-	(void)sink;
-	(void)note;
-	(void)arg;
-	return (struct http_sink_plan){ .status = HTTP_SINK_NEVER };
-}
-
 /* As slow as can be, and with events between those of the other one. */
 static void
 test_slow_and_fast(void **arg)
@@ -519,6 +541,87 @@ test_long_queue(void **arg)
 	assert_true(state->sink.open_max <= 3);
 	for (unsigned i = 0; i < 300; i++)
 		check_call_order(&state->sink, i, 3);
+}
+
+static bool
+other_has_fifty(struct state *state)
+{
+	return state->other.count >= 50;
+}
+
+/*
+ * The last events that a target left behind stand beyond a thousand of
+ * another's, which stay where they are.
+ */
+static void
+test_long_way_to_the_rest(void **arg)
+{
+	struct state *state = *arg;
+
+	state->config.webhook.concurrency = 16;
+	state->config.webhook.per_host = 4;
+	state->sink.decide = say_nothing;
+	for (unsigned i = 0; i < 40; i++)
+		webhook_fixture_add(state->scratch.store, i, state->other_url,
+		    1);
+	for (unsigned i = 100; i < 300; i++)
+		webhook_fixture_add(state->scratch.store, i, state->url, 5);
+	for (unsigned i = 40; i < 50; i++)
+		webhook_fixture_add(state->scratch.store, i, state->other_url,
+		    1);
+	open_sender(state);
+	run_until(state, other_has_fifty);
+	assert_int_equal(state->other.count, 50);
+}
+
+static struct http_sink_plan
+say_first_at_once(struct http_sink *sink, const struct http_sink_note *note,
+    void *arg)
+{
+	(void)note;
+	(void)arg;
+	return (struct http_sink_plan){ .status = 200,
+		.wait_ms = sink->count == 1 ? 0 : 200 };
+}
+
+static bool
+one_answered(struct state *state)
+{
+	return state->sink.count > 0 && state->sink.notes[0].answered_us > 0 &&
+	    webhook_fixture_count(state->scratch.store, STORE_CALLS) == 19;
+}
+
+/*
+ * The first event of the last call was left behind; the second comes when
+ * its target has a little room again, and must not overtake it.
+ */
+static void
+test_late_event_of_one_left(void **arg)
+{
+	struct state *state = *arg;
+	struct webhook_event event = { .kind = CALL_EV_RINGING,
+		.at_ms = WEBHOOK_FIXTURE_AT_MS };
+	struct store_txn *txn;
+
+	state->config.webhook.concurrency = 8;
+	state->config.webhook.per_host = 4;
+	state->sink.decide = say_first_at_once;
+	for (unsigned i = 0; i < 20; i++)
+		webhook_fixture_add(state->scratch.store, i, state->url, 1);
+	open_sender(state);
+	run_until(state, one_answered);
+	event.call = webhook_fixture_call(19);
+	event.call.refs = 2;
+	event.call.sequence = 2;
+	assert_int_equal(store_begin_write(state->scratch.store, &txn), 0);
+	assert_int_equal(store_put(txn, STORE_CALLS, event.call.id,
+	    strlen(event.call.id), &event.call, sizeof(event.call)), 0);
+	assert_int_equal(webhook_queue_append(txn, &event), 0);
+	assert_int_equal(store_commit(&txn), 0);
+	sender_wake(state->sender);
+	run_until(state, all_gone);
+	assert_int_equal(state->sink.count, 21);
+	check_call_order(&state->sink, 19, 2);
 }
 
 /* Move every new event to the retries, due long ago, in order. */
@@ -728,10 +831,13 @@ main(void)
 		TEST(test_what_counts_as_taken),
 		TEST(test_schedule),
 		TEST(test_silence),
+		TEST(test_silence_costs_room),
 		TEST(test_deaf_target),
 		TEST(test_refusing_target),
 		TEST(test_slow_and_fast),
 		TEST(test_long_queue),
+		TEST(test_long_way_to_the_rest),
+		TEST(test_late_event_of_one_left),
 		TEST(test_overdue_retries),
 		TEST(test_retries_drain),
 		TEST(test_unsendable),

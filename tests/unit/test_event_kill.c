@@ -1,8 +1,9 @@
 /*
  * The proof of exactly once: a generator sends numbered events without end,
- * a reader applies them, and is killed (SIGKILL) at random, again and again,
- * while this process holds the socket as the master does. In the end each
- * event must be in the store once. One connection throughout.
+ * a reader applies them, and is killed (SIGKILL) at random, and now and then
+ * by itself between commit and consume, while this process holds the socket
+ * as the master does. In the end each event must be in the store once. One
+ * connection throughout.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -27,6 +28,7 @@
 
 #define SLOT 0
 #define KILLS 150
+#define CRASH_ONE_IN 30 /* batches after whose commit the reader dies */
 #define GUARD_MS 120000 /* no measurement: ends a test that would hang */
 
 static const char total_key[] = "total";
@@ -95,8 +97,17 @@ generate(int fd, int stop, int report)
 
 /* ---- the reader: killed and started anew ---- */
 
+enum reader_kind {
+	READER_FIRST, /* begins the stream */
+	READER_NEXT,  /* goes on, and may crash by itself */
+	READER_CALM,  /* goes on, and doesn't */
+};
+
 struct reader_state {
 	struct event_base *base;
+	struct turn *turn;
+	struct event *first;   /* fires once a batch, before the reader */
+	struct turn_job crash;
 	uint32_t total;  /* events in the store, as of the last batch */
 	uint32_t enough; /* then leave; 0: never */
 };
@@ -137,6 +148,8 @@ on_committed(void *ctx, int rc)
 {
 	const struct reader_state *state = ctx;
 
+	if (state->first != NULL)
+		(void)event_add(state->first, NULL);
 	if (rc == 0 && state->enough > 0 && state->total >= state->enough)
 		(void)event_base_loopbreak(state->base);
 }
@@ -166,6 +179,38 @@ static const struct event_reader_ops ops = {
 	.ended = on_ended,
 };
 
+static int
+crash_apply(struct turn_job *job, struct store_txn *txn)
+{
+	(void)job;
+	(void)txn;
+	return 0;
+}
+
+/* The turn is committed; the reader's own second half comes after ours. */
+static void
+crash_done(struct turn_job *job, int rc)
+{
+	(void)job;
+	(void)rc;
+	(void)raise(SIGKILL);
+}
+
+static void
+on_readable_first(evutil_socket_t fd, short what, void *arg)
+{
+	struct reader_state *state = arg;
+
+	(void)fd;
+	(void)what;
+	if (draw(CRASH_ONE_IN) != 0)
+		return;
+	/* it shares the transaction of the batch that is read next */
+	state->crash.apply = crash_apply;
+	state->crash.done = crash_done;
+	turn_submit(state->turn, &state->crash);
+}
+
 static uint32_t
 total_in(struct store *store)
 {
@@ -183,24 +228,29 @@ total_in(struct store *store)
 
 /* Never returns. The exit status tells what went wrong; 0: enough. */
 static void
-read_events(struct scratch *fixture, int fd, bool first,
+read_events(struct scratch *fixture, int fd, enum reader_kind kind,
     uint32_t enough)
 {
 	struct reader_state state = { .enough = enough };
 	struct event_reader *reader;
-	struct turn *turn;
 	uint64_t lost = 0;
 	int rc;
 
 	scratch_reopen(fixture);
 	state.base = event_base_new();
 	(void)event_base_priority_init(state.base, 2);
-	turn = turn_new(state.base, fixture->store);
-	reader = event_reader_new(state.base, turn, fixture->store, SLOT,
+	state.turn = turn_new(state.base, fixture->store);
+	reader = event_reader_new(state.base, state.turn, fixture->store, SLOT,
 	    &ping_interval_ms, &ops, &state);
 	if (enough > 0 && total_in(fixture->store) >= enough)
 		_exit(0);
-	rc = first ? event_reader_start(reader, fd) :
+	if (kind == READER_NEXT) {
+		state.first = event_new(state.base, fd, EV_READ,
+		    on_readable_first, &state);
+		(void)event_priority_set(state.first, 0);
+		(void)event_add(state.first, NULL);
+	}
+	rc = kind == READER_FIRST ? event_reader_start(reader, fd) :
 	    event_reader_resume(reader, fd, &lost);
 	if (rc != 0) {
 		(void)fprintf(stderr, "resume: %d, %llu lost\n", rc,
@@ -212,14 +262,14 @@ read_events(struct scratch *fixture, int fd, bool first,
 }
 
 static pid_t
-spawn_reader(struct scratch *fixture, int fd, bool first,
+spawn_reader(struct scratch *fixture, int fd, enum reader_kind kind,
     uint32_t enough)
 {
 	const pid_t pid = fork();
 
 	assert_true(pid >= 0);
 	if (pid == 0)
-		read_events(fixture, fd, first, enough);
+		read_events(fixture, fd, kind, enough);
 	return pid;
 }
 
@@ -315,21 +365,21 @@ test_each_event_once(void **state)
 	(void)close(server);
 	(void)close(stop[0]);
 	(void)close(report[1]);
-	reader = spawn_reader(&fixture, client, true, 0);
+	reader = spawn_reader(&fixture, client, READER_FIRST, 0);
 	wait_for_record(&fixture);
 	for (int i = 0; i < KILLS; i++) {
 		sleep_us(draw(15000));
 		kill_reader(reader);
 		clear_slots(&fixture);
-		reader = spawn_reader(&fixture, client, false, 0);
+		reader = spawn_reader(&fixture, client, READER_NEXT, 0);
 	}
 	kill_reader(reader);
 	/* the generator may be blocked: only a reader lets it see the stop */
 	(void)close(stop[1]);
-	reader = spawn_reader(&fixture, client, false, 0);
+	reader = spawn_reader(&fixture, client, READER_CALM, 0);
 	assert_int_equal(read(report[0], &sent, sizeof(sent)), sizeof(sent));
 	kill_reader(reader);
-	reader = spawn_reader(&fixture, client, false, sent);
+	reader = spawn_reader(&fixture, client, READER_CALM, sent);
 	assert_int_equal(waitpid(reader, &status, 0), reader);
 	assert_true(WIFEXITED(status));
 	assert_int_equal(WEXITSTATUS(status), 0);

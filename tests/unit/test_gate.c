@@ -36,22 +36,46 @@ teardown(void **state)
 	return in_step ? 0 : -1;
 }
 
-/* With short deadlines. */
 static int
-setup_hasty(void **state)
+start(void **state, int head_ms, int body_ms, int idle_ms)
 {
 	struct http_fixture *f = malloc(sizeof(*f));
 	struct http_server_config config;
 
 	fixture_config(&config);
-	config.head_timeout_ms = 100;
-	config.body_timeout_ms = 100;
-	config.idle_timeout_ms = 100;
-	config.answer_timeout_ms = 100;
+	config.head_timeout_ms = head_ms;
+	config.body_timeout_ms = body_ms;
+	config.idle_timeout_ms = idle_ms;
 	config.linger_timeout_ms = 50;
 	fixture_start(f, &config);
 	*state = f;
 	return 0;
+}
+
+#define LONG_MS 100000
+
+static int
+setup_hasty_heads(void **state)
+{
+	return start(state, 100, LONG_MS, LONG_MS);
+}
+
+static int
+setup_hasty_bodies(void **state)
+{
+	return start(state, LONG_MS, 100, LONG_MS);
+}
+
+static int
+setup_hasty_idlers(void **state)
+{
+	return start(state, LONG_MS, LONG_MS, 100);
+}
+
+static int
+setup_hasty_all(void **state)
+{
+	return start(state, 100, 100, 100);
 }
 
 #define REFUSED(name, text, status) { name, text, sizeof(text) - 1, status }
@@ -291,6 +315,27 @@ test_good_then_bad(void **state)
 	peer_close(&peer);
 }
 
+/* What is told of a refused request is not the one's before. */
+static void
+test_refusal_forgets_the_request_before(void **state)
+{
+	struct http_fixture *f = *state;
+	struct http_peer peer;
+	const char *refusal;
+
+	peer_connect(&peer, f);
+	peer_send(&peer, "HEAD /echo/x HTTP/1.1\r\n" HOST
+	    "X-Request-Id: first\r\n\r\n");
+	RUN_UNTIL(f->base, peer.len > 0);
+	peer_send(&peer, "GET /echo HTTP/1.1\nHost: a\n\n");
+	RUN_UNTIL(f->base, peer_is_done(&peer));
+	refusal = strstr(peer.data, "HTTP/1.1 400 ");
+	assert_non_null(refusal);
+	assert_null(strstr(refusal, "first"));
+	assert_non_null(strstr(refusal, "\"code\":\"INVALID_PARAMETER\"}"));
+	peer_close(&peer);
+}
+
 /*
  * Whoever sends ahead without end is read no further than he is answered:
  * our socket stays full of what we don't want yet.
@@ -408,7 +453,10 @@ test_expect_without_need(void **state)
 
 	peer_connect(&peer, f);
 	peer_send(&peer, POST "Content-Length: 3\r\n"
-	    "Expect: 100-continue\r\n\r\nabc");
+	    "Expect: 100-continue\r\n\r\na");
+	RUN_UNTIL(f->base, fixture_live(f) == 1);
+	loop_run_once(f->base);
+	peer_send(&peer, "bc");
 	peer_send(&peer, "GET /echo HTTP/1.1\r\n" HOST
 	    "Expect: 100-continue\r\n\r\n");
 	peer_send(&peer, "POST /echo HTTP/1.0\r\nContent-Length: 3\r\n"
@@ -570,21 +618,31 @@ test_slow_bodies_are_refused(void **state)
 }
 
 static void
+test_silent_connections_are_closed(void **state)
+{
+	struct http_fixture *f = *state;
+	struct http_peer peer;
+
+	peer_connect(&peer, f);
+	RUN_UNTIL(f->base, peer_is_done(&peer));
+	assert_int_equal(peer.len, 0);
+	assert_true(peer.closed);
+	peer_close(&peer);
+}
+
+static void
 test_idle_connections_are_closed(void **state)
 {
 	struct http_fixture *f = *state;
-	struct http_peer fresh, used;
+	struct http_peer peer;
 
-	peer_connect(&fresh, f);
-	peer_connect(&used, f);
-	peer_send(&used, GET);
-	RUN_UNTIL(f->base, peer_is_done(&fresh) && peer_is_done(&used));
-	assert_int_equal(fresh.len, 0);
-	assert_int_equal(peer_status(&used, 0), 200);
-	assert_null(peer_answer(&used, 1));
-	assert_true(fresh.closed && used.closed);
-	peer_close(&fresh);
-	peer_close(&used);
+	peer_connect(&peer, f);
+	peer_send(&peer, GET);
+	RUN_UNTIL(f->base, peer_is_done(&peer));
+	assert_int_equal(peer_status(&peer, 0), 200);
+	assert_null(peer_answer(&peer, 1));
+	assert_true(peer.closed);
+	peer_close(&peer);
 }
 
 /* A handler may take as long as it likes: no deadline is its client's. */
@@ -595,7 +653,8 @@ test_late_answer_outlives_the_deadlines(void **state)
 	struct http_peer peer, clock;
 
 	peer_connect(&peer, f);
-	peer_send(&peer, "GET /late HTTP/1.1\r\n" HOST "\r\n");
+	peer_send(&peer, "POST /late HTTP/1.1\r\n" HOST
+	    "Content-Length: 3\r\n\r\nabc");
 	RUN_UNTIL(f->base, f->late != NULL);
 	for (int i = 0; i < 3; i++) {
 		peer_connect(&clock, f);
@@ -785,8 +844,8 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-#define HASTY(name) \
-	cmocka_unit_test_setup_teardown(name, setup_hasty, teardown)
+#define HASTY(name, what) \
+	cmocka_unit_test_setup_teardown(name, setup_hasty_##what, teardown)
 		TEST(test_refused_forms),
 		TEST(test_refused_forms_byte_by_byte),
 		TEST(test_head_too_large),
@@ -795,18 +854,20 @@ main(void)
 		TEST(test_http10),
 		TEST(test_pipelining),
 		TEST(test_good_then_bad),
+		TEST(test_refusal_forgets_the_request_before),
 		TEST(test_read_ahead_is_bounded),
 		TEST(test_bodies_in_pieces),
 		TEST(test_expect_continue),
 		TEST(test_expect_without_need),
 		TEST(test_body_too_large),
 		TEST(test_body_limit_of_a_route),
-		HASTY(test_slow_head_is_refused),
-		HASTY(test_slow_head_of_a_second_request),
-		HASTY(test_slow_bodies_are_refused),
-		HASTY(test_idle_connections_are_closed),
-		HASTY(test_late_answer_outlives_the_deadlines),
-		HASTY(test_slow_reader_is_cut_off),
+		HASTY(test_slow_head_is_refused, heads),
+		HASTY(test_slow_head_of_a_second_request, heads),
+		HASTY(test_silent_connections_are_closed, heads),
+		HASTY(test_slow_bodies_are_refused, bodies),
+		HASTY(test_idle_connections_are_closed, idlers),
+		HASTY(test_late_answer_outlives_the_deadlines, all),
+		TEST(test_slow_reader_is_cut_off),
 		TEST(test_half_closed_client_gets_its_answers),
 		TEST(test_client_goes_away_while_sending),
 		TEST(test_client_goes_away_before_its_answer),

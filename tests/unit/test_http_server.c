@@ -336,20 +336,26 @@ test_counters(void **state)
 	peer_close(&peer);
 }
 
-/* A client that went away while its handler worked; noticed by its reset. */
+/* A client that went away while its handler worked. */
 static void
 test_answers_to_nobody_are_counted(void **state)
 {
+	const struct linger linger = { .l_onoff = 1, .l_linger = 0 };
 	struct http_fixture *f = *state;
+	struct http_server_stats stats;
 	struct http_peer peer;
 
 	peer_connect(&peer, f);
 	peer_send(&peer, "GET /late HTTP/1.1\r\n" HOST "\r\n");
 	RUN_UNTIL(f->base, f->late != NULL);
-	http_server_free(&f->server);
-	assert_null(http_request_user(f->late));
+	assert_int_equal(setsockopt(peer.fd, SOL_SOCKET, SO_LINGER, &linger,
+	    sizeof(linger)), 0);
+	peer_close(&peer); /* with a reset */
 	http_reply_error(f->late, 500, "INTERNAL_ERROR", "nobody hears");
-	peer_close(&peer);
+	RUN_UNTIL(f->base, fixture_live(f) == 0);
+	http_server_get_stats(f->server, &stats);
+	assert_int_equal(stats.gone, 1);
+	assert_int_equal(stats.requests, 1);
 }
 
 /* ---- listeners ---- */

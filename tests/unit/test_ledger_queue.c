@@ -84,7 +84,7 @@ test_set_aside(void **state)
 	store_abort(&txn);
 }
 
-/* Records grow at their tail: an older binary's is shorter, a newer's longer. */
+/* Records grow at their tail: an older one is shorter, a newer one longer. */
 static void
 test_records_of_other_binaries(void **state)
 {

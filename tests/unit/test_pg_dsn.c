@@ -33,7 +33,8 @@ test_hosts(void **state)
 	} cases[] = {
 		{ "address", "host=10.1.2.3", 0, "10.1.2.3" },
 		{ "v6 address", "host=::1", 0, "::1" },
-		{ "uri", "postgresql://u:p@127.0.0.1:41300/db", 0, "127.0.0.1" },
+		{ "uri", "postgresql://u:p@127.0.0.1:5433/db", 0,
+		    "127.0.0.1" },
 		{ "uri v6", "postgresql://[::1]/db", 0, "::1" },
 		{ "localhost", "host=localhost", 0, "127.0.0.1" },
 		{ "socket", "host=/run/pg", 0, "" },

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -147,6 +148,15 @@ test_second_master(void **state KAP_UNUSED)
 	run_dir_close(&dir);
 }
 
+/* A test that fails leaves nobody behind. */
+static void
+end_with_parent(void)
+{
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() == 1)
+		_exit(1);
+}
+
 /*
  * A process that holds the children's lock at its number, as a child of a
  * dead master does; one that never leaves by itself.
@@ -164,66 +174,70 @@ leave_child_behind(void)
 	pid = fork();
 	assert_true(pid >= 0);
 	if (pid == 0) {
-		const int fd = open(file, O_RDWR);
+		const int lock = open(file, O_RDWR);
+		const int fd = fcntl(lock, F_DUPFD, 64);
+		const int word = fcntl(ready[1], F_DUPFD, 64);
 
-		if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) != 0 ||
-		    write(ready[1], "x", 1) != 1)
+		end_with_parent();
+		if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) != 0)
 			_exit(1);
-		/* ready[] stands below, and is of no use any more */
+		/* of what the test holds, the master's lock above all, it
+		 * keeps nothing: only its own lock, and the pipe for a word */
+		(void)dup2(word, CHILD_FD_LOCK + 1);
 		(void)dup2(fd, CHILD_FD_LOCK);
-		if (fd != CHILD_FD_LOCK)
-			(void)close(fd);
+		(void)close_range(3, CHILD_FD_LOCK - 1, 0);
+		(void)close_range(CHILD_FD_LOCK + 2, ~0U, 0);
+		if (write(CHILD_FD_LOCK + 1, "x", 1) != 1)
+			_exit(1);
+		(void)close(CHILD_FD_LOCK + 1);
 		for (;;)
 			(void)pause();
 	}
+	(void)close(ready[1]); /* so that its failure is an end, too */
 	assert_int_equal(read(ready[0], &byte, 1), 1);
 	(void)close(ready[0]);
-	(void)close(ready[1]);
 	return pid;
 }
 
+static pid_t
+start_bystander(void)
+{
+	const pid_t pid = fork();
+
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		end_with_parent();
+		for (;;)
+			(void)pause();
+	}
+	return pid;
+}
+
+/*
+ * A child that doesn't leave is killed, and no other process whose pid a row
+ * happens to name.
+ */
 static void
 test_child_left_behind(void **state KAP_UNUSED)
 {
 	struct kap_errmsg msg = { .text = "" };
+	const pid_t bystander = start_bystander();
 	struct run_dir dir;
+	pid_t child;
 	int status = 0;
-	pid_t pid;
-	pid_t bystander;
 
 	assert_int_equal(run_dir_open(&dir, path, config_path, &msg), 0);
-	/* of another program, whose pid a row happens to name */
-	bystander = fork();
-	assert_true(bystander >= 0);
-	if (bystander == 0) {
-		(void)close_range(3, ~0U, 0);
-		for (;;)
-			(void)pause();
-	}
+	/* the lock is dropped for a moment, for the child to take it */
+	assert_int_equal(flock(dir.children_fd, LOCK_UN), 0);
+	child = leave_child_behind();
+	dir.stats->rows[3].pid = child;
 	dir.stats->rows[4].pid = bystander;
 	run_dir_close(&dir);
-	pid = leave_child_behind();
-	assert_int_equal(run_dir_open(&dir, path, config_path, &msg),
-	    -KAP_TIMEOUT); /* no row names it: it can't be killed */
-	assert_int_equal(waitpid(pid, &status, WNOHANG), 0);
 
-	/* as if its row had been written: the file is there, unlocked */
-	{
-		char file[PATH_MAX];
-		struct stats_file *stats;
-		int fd;
-
-		(void)snprintf(file, sizeof(file), "%s/stats.shm", path);
-		fd = stats_create(file);
-		assert_int_equal(stats_map(fd, &stats), 0);
-		stats->rows[3].pid = pid;
-		(void)close(fd);
-	}
 	assert_int_equal(run_dir_open(&dir, path, config_path, &msg), 0);
-	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(waitpid(child, &status, 0), child);
 	assert_true(WIFSIGNALED(status));
 	assert_int_equal(WTERMSIG(status), SIGKILL);
-	/* nobody but it */
 	assert_int_equal(waitpid(bystander, &status, WNOHANG), 0);
 	(void)kill(bystander, SIGKILL);
 	assert_int_equal(waitpid(bystander, &status, 0), bystander);

@@ -162,6 +162,41 @@ test_done_may_submit(void **state)
 	assert_true(is_stored(fixture, "b"));
 }
 
+static void
+test_lazy_jobs_wait_for_others(void **state)
+{
+	struct fixture *fixture = *state;
+	struct note a = make(fixture, "a", 0);
+	struct note b = make(fixture, "b", 0);
+	struct note c = make(fixture, "c", 0);
+	const uint64_t before = commits();
+
+	turn_set_window(fixture->turn, 1000);
+	turn_submit_lazily(fixture->turn, &a.job);
+	turn_submit_lazily(fixture->turn, &b.job);
+	event_base_loop(fixture->base, EVLOOP_NONBLOCK);
+	assert_string_equal(fixture->done, "");
+	turn_submit(fixture->turn, &c.job);
+	event_base_loop(fixture->base, EVLOOP_NONBLOCK);
+	assert_string_equal(fixture->done, "abc");
+	assert_int_equal(commits() - before, 1);
+	/* nothing is left that would wake the loop */
+	assert_int_equal(event_base_loop(fixture->base, EVLOOP_NONBLOCK), 1);
+}
+
+static void
+test_a_lazy_job_is_not_forgotten(void **state)
+{
+	struct fixture *fixture = *state;
+	struct note a = make(fixture, "a", 0);
+
+	turn_set_window(fixture->turn, 2);
+	turn_submit_lazily(fixture->turn, &a.job);
+	event_base_loop(fixture->base, 0); /* until nothing is pending */
+	assert_string_equal(fixture->done, "a");
+	assert_true(is_stored(fixture, "a"));
+}
+
 int
 main(void)
 {
@@ -172,6 +207,10 @@ main(void)
 		    test_only_the_faulty_one_fails, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_done_may_submit, setup,
 		    teardown),
+		cmocka_unit_test_setup_teardown(
+		    test_lazy_jobs_wait_for_others, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+		    test_a_lazy_job_is_not_forgotten, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

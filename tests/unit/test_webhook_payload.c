@@ -200,9 +200,9 @@ test_longest(void **state)
 	cJSON *tree;
 
 	(void)state;
-	memset(metadata, 'm', CALL_METADATA_MAX);
-	memcpy(metadata, "{\"k\":\"", 6);
-	memcpy(metadata + CALL_METADATA_MAX - 2, "\"}", 3);
+	(void)snprintf(metadata, sizeof(metadata), "{\"k\":\"%0*d\"}",
+	    CALL_METADATA_MAX - 8, 0);
+	assert_int_equal(strlen(metadata), CALL_METADATA_MAX);
 	memset(trunk, 0x01, CALL_TRUNK_NAME_MAX);
 	trunk[CALL_TRUNK_NAME_MAX] = '\0';
 	cold.metadata = metadata;

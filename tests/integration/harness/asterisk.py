@@ -61,6 +61,11 @@ class Asterisk:
         """The major version, such as 22."""
         return int(self.root.name.rpartition("-")[2])
 
+    def set_rtp(self, first, last):
+        """Another range of RTP ports than a test's; before start()."""
+        kept = [s for s in self._settings if not s.startswith("RTP_")]
+        self._settings = [*kept, f"RTP_FIRST={first}", f"RTP_LAST={last}"]
+
     def ari(self):
         """A new ARI client; the caller closes it."""
         return Ari(self.url, self.user, self.password)

@@ -263,7 +263,7 @@ class Kaphila:
         )
         for trunk in trunks:
             self.add_trunk(trunk)
-            self.ctl("trunks", "assign", trunk, made["key"])
+            self.ctl("trunks", "assign", made["keyId"], trunk)
         return made["key"]
 
     def add_trunk(self, name, *options):

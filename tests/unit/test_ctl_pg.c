@@ -1,0 +1,466 @@
+/*
+ * kaphilactl's commands on PostgreSQL, against a real server: what they do to
+ * the database, what they print, and their exit codes.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <cjson/cJSON.h>
+
+#include "master/ctl.h"
+#include "shared/api_key.h"
+#include "pg_fixture.h"
+
+#define PEPPER "0123456789abcdef0123456789abcdef"
+#define ARGS_MAX 10
+
+static struct pg_fixture server;
+static struct ctl_context context;
+static char printed[65536]; /* by the last command, both streams */
+
+/* Run a command line; words are parted by one space. */
+static int
+run(const char *line)
+{
+	char words[512];
+	char *argv[ARGS_MAX + 1] = { NULL };
+	int argc = 0;
+	char *save = NULL;
+	FILE *out = tmpfile();
+	const int old_out = dup(1);
+	const int old_err = dup(2);
+	size_t len;
+	int exit_code;
+
+	(void)snprintf(words, sizeof(words), "%s", line);
+	for (char *word = strtok_r(words, " ", &save);
+	     word != NULL && argc < ARGS_MAX; word = strtok_r(NULL, " ", &save))
+		argv[argc++] = word;
+	(void)fflush(stdout);
+	assert_true(dup2(fileno(out), 1) >= 0 && dup2(fileno(out), 2) >= 0);
+	if (strcmp(argv[0], "keys") == 0)
+		exit_code = ctl_keys(&context, argc, argv);
+	else if (strcmp(argv[0], "trunks") == 0)
+		exit_code = ctl_trunks(&context, argc, argv);
+	else
+		exit_code = ctl_migrate(&context, argc, argv);
+	(void)fflush(stdout);
+	assert_true(dup2(old_out, 1) >= 0 && dup2(old_err, 2) >= 0);
+	(void)close(old_out);
+	(void)close(old_err);
+	rewind(out);
+	len = fread(printed, 1, sizeof(printed) - 1, out);
+	printed[len] = '\0';
+	(void)fclose(out);
+	return exit_code;
+}
+
+static int
+run_json(const char *line, cJSON **json_out)
+{
+	int exit_code;
+
+	context.json = true;
+	exit_code = run(line);
+	context.json = false;
+	*json_out = cJSON_Parse(printed);
+	return exit_code;
+}
+
+static const char *
+text_of(const cJSON *json, const char *field)
+{
+	const char *text = cJSON_GetStringValue(
+	    cJSON_GetObjectItemCaseSensitive(json, field));
+
+	return text != NULL ? text : "";
+}
+
+static double
+number_of(const cJSON *json, const char *field)
+{
+	return cJSON_GetNumberValue(
+	    cJSON_GetObjectItemCaseSensitive(json, field));
+}
+
+static void
+check_text(const char *sql, const char *expect)
+{
+	char text[600];
+
+	fixture_text(&server, text, sizeof(text), sql);
+	assert_string_equal(text, expect);
+}
+
+static void
+migrate_line(char *line, size_t size, const char *more)
+{
+	char dir[FIXTURE_PATH];
+
+	fixture_schema_dir(dir, sizeof(dir));
+	(void)snprintf(line, size, "migrate --dir %s%s", dir, more);
+}
+
+static void
+write_file(const char *dir, const char *name, const char *text)
+{
+	char path[FIXTURE_PATH];
+	FILE *file;
+
+	(void)snprintf(path, sizeof(path), "%s/%s", dir, name);
+	file = fopen(path, "we");
+	assert_non_null(file);
+	(void)fputs(text, file);
+	(void)fclose(file);
+}
+
+static void
+test_migrate(void **state)
+{
+	char line[FIXTURE_PATH + 64];
+	cJSON *json;
+
+	(void)state;
+	migrate_line(line, sizeof(line), " --dry-run");
+	assert_int_equal(run(line), CTL_OK);
+	check_text("SELECT count(*) FROM pg_tables"
+	    " WHERE schemaname = 'public'", "0");
+	migrate_line(line, sizeof(line), "");
+	assert_int_equal(run_json(line, &json), CTL_OK);
+	assert_int_equal(number_of(json, "from"), 0);
+	assert_true(number_of(json, "version") >= 3);
+	cJSON_Delete(json);
+	check_text("SELECT bool_and(version > 0 AND name LIKE '%.sql'"
+	    " AND applied_at <= now()) FROM schema_migrations", "t");
+	assert_int_equal(run(line), CTL_OK);
+	assert_non_null(strstr(printed, "up to date"));
+	check_text("SELECT count(*) FROM api_keys", "0");
+}
+
+/* Four at once, on an empty database: each file is applied once. */
+static void
+test_migrate_at_once(void **state)
+{
+	char line[FIXTURE_PATH + 64];
+	pid_t pids[4];
+
+	(void)state;
+	migrate_line(line, sizeof(line), "");
+	for (int i = 0; i < 4; i++) {
+		pids[i] = fork();
+		assert_true(pids[i] >= 0);
+		if (pids[i] == 0)
+			_exit(run(line));
+	}
+	for (int i = 0; i < 4; i++) {
+		int status;
+
+		assert_int_equal(waitpid(pids[i], &status, 0), pids[i]);
+		assert_int_equal(status, 0);
+	}
+	check_text("SELECT count(*) = max(version) FROM schema_migrations",
+	    "t");
+}
+
+static void
+test_migrate_refuses(void **state)
+{
+	char dir[] = "/tmp/kaphila-schema-XXXXXX";
+	char line[FIXTURE_PATH + 64];
+	char path[FIXTURE_PATH];
+	static const char *const names[] = { "0001_a.sql", "0002_b.sql",
+		"0004_d.sql" };
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	(void)snprintf(line, sizeof(line), "migrate --dir %s", dir);
+	assert_int_equal(run(line), CTL_FAILED); /* no file */
+	write_file(dir, names[0], "CREATE TABLE a (n int);");
+	write_file(dir, names[1], "CREATE TABLE b (n int); SELECT 1/0;");
+	assert_int_equal(run(line), CTL_FAILED);
+	assert_non_null(strstr(printed, "0002_b.sql: division by zero"));
+	/* the first stays, nothing of the second does */
+	check_text("SELECT string_agg(tablename, ' ' ORDER BY tablename)"
+	    " FROM pg_tables WHERE schemaname = 'public'",
+	    "a schema_migrations");
+	write_file(dir, names[1], "CREATE TABLE b (n int);");
+	assert_int_equal(run(line), CTL_OK);
+	check_text("SELECT string_agg(name, ' ' ORDER BY version)"
+	    " FROM schema_migrations", "0001_a.sql 0002_b.sql");
+	write_file(dir, names[2], "");
+	assert_int_equal(run(line), CTL_FAILED); /* a gap */
+	(void)snprintf(path, sizeof(path), "%s/%s", dir, names[2]);
+	assert_int_equal(unlink(path), 0);
+	fixture_exec(&server, "INSERT INTO schema_migrations VALUES (7, 'x')");
+	assert_int_equal(run(line), CTL_FAILED);
+	assert_non_null(strstr(printed, "newer"));
+	assert_int_equal(run("migrate --dir /nonexistent"), CTL_FAILED);
+	assert_int_equal(run("migrate --nonsense"), CTL_USAGE);
+	for (int i = 0; i < 2; i++) {
+		(void)snprintf(path, sizeof(path), "%s/%s", dir, names[i]);
+		(void)unlink(path);
+	}
+	(void)rmdir(dir);
+}
+
+static void
+test_keys_create(void **state)
+{
+	uint8_t hash[API_KEY_HASH_SIZE];
+	char hex[2 * API_KEY_HASH_SIZE + 1];
+	const char *text;
+	cJSON *json;
+
+	(void)state;
+	assert_int_equal(run_json("keys create full --credits 500"
+	    " --rate-limit=7 --expires 2125-01-31 --caller-id +14155550100",
+	    &json), CTL_OK);
+	text = text_of(json, "key");
+	assert_int_equal(strlen(text), API_KEY_TEXT_SIZE - 1);
+	assert_int_equal(strlen(text_of(json, "keyId")), 14);
+	assert_int_equal(number_of(json, "rateLimit"), 7);
+	assert_int_equal(number_of(json, "credits"), 500);
+	assert_string_equal(text_of(json, "expiresAt"),
+	    "2125-01-31T00:00:00.000Z");
+	assert_string_equal(text_of(json, "defaultCallerId"), "14155550100");
+	/* in the database: its hash and its first 10 letters, no more */
+	assert_int_equal(api_key_hash(PEPPER, text, strlen(text), hash), 0);
+	for (size_t i = 0; i < sizeof(hash); i++)
+		(void)snprintf(hex + 2 * i, 3, "%02x", hash[i]);
+	check_text("SELECT encode(key_hash, 'hex') FROM api_keys", hex);
+	assert_memory_equal(text, text_of(json, "keyPrefix"), 10);
+	assert_int_equal(strlen(text_of(json, "keyPrefix")), 10);
+	cJSON_Delete(json);
+	check_text("SELECT concat_ws(' ', kind, amount, call_id ~ '^grant-')"
+	    " FROM credit_ledger", "grant 500 t");
+	assert_int_equal(run_json("keys create plain", &json), CTL_OK);
+	assert_int_equal(number_of(json, "rateLimit"), 100);
+	assert_true(cJSON_IsNull(cJSON_GetObjectItemCaseSensitive(json,
+	    "expiresAt")));
+	cJSON_Delete(json);
+	check_text("SELECT rate_limit IS NULL FROM api_keys"
+	    " WHERE name = 'plain'", "t");
+}
+
+static void
+test_keys_usage(void **state)
+{
+	static const char *const lines[] = {
+		"keys", "keys nonsense", "keys create", "keys create a b",
+		"keys create a --credits", "keys create a --credits x",
+		"keys create a --credits -1", "keys create a --credits 5x",
+		"keys create a --rate-limit -1", "keys create a --nonsense 1",
+		"keys create a --expires tomorrow",
+		"keys create a --expires 2001-01-01",
+		"keys create a --caller-id 123", "keys show", "keys list x",
+		"keys credits a", "keys credits a 0", "keys credits a five",
+		"trunks", "trunks nonsense", "trunks add", "trunks add a/b",
+		"trunks add a --template PJSIP/x",
+		"trunks add a --template X/{number}&Y/{number}",
+		"trunks assign a", "trunks assign a b --position x",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
+		const int exit_code = run(lines[i]);
+
+		if (exit_code != CTL_USAGE)
+			fail_msg("%s: %d", lines[i], exit_code);
+	}
+	check_text("SELECT count(*) FROM api_keys", "0");
+}
+
+static void
+test_keys_found_by_id_or_name(void **state)
+{
+	cJSON *json;
+	char line[64];
+
+	(void)state;
+	assert_int_equal(run_json("keys create one", &json), CTL_OK);
+	(void)snprintf(line, sizeof(line), "keys show %s",
+	    text_of(json, "keyId"));
+	cJSON_Delete(json);
+	assert_int_equal(run(line), CTL_OK);
+	assert_null(strstr(printed, "\nkey "));
+	assert_int_equal(run("keys show one"), CTL_OK);
+	assert_int_equal(run("keys create one"), CTL_OK);
+	assert_int_equal(run("keys show one"), CTL_FAILED);
+	assert_non_null(strstr(printed, "several"));
+	assert_int_equal(run(line), CTL_OK);
+	assert_int_equal(run("keys show nobody"), CTL_FAILED);
+	assert_int_equal(run_json("keys list", &json), CTL_OK);
+	assert_int_equal(cJSON_GetArraySize(json), 2);
+	cJSON_Delete(json);
+	assert_int_equal(run("keys list"), CTL_OK);
+	assert_memory_equal(printed, "KEY ", 4);
+}
+
+static void
+test_keys_changes(void **state)
+{
+	PGconn *listener = fixture_connect(&server);
+	PGnotify *notify;
+	cJSON *json;
+
+	(void)state;
+	assert_int_equal(run("keys create one --credits 10"), CTL_OK);
+	PQclear(PQexec(listener, "LISTEN kaphila_keys"));
+	assert_int_equal(run_json("keys credits one +5", &json), CTL_OK);
+	assert_int_equal(number_of(json, "credits"), 15);
+	cJSON_Delete(json);
+	PQclear(PQexec(listener, "SELECT 1"));
+	notify = PQnotifies(listener);
+	assert_non_null(notify);
+	PQfreemem(notify);
+	PQfinish(listener);
+	assert_int_equal(run("keys credits one -20"), CTL_OK);
+	check_text("SELECT credits = (SELECT sum(amount) FROM credit_ledger)"
+	    " AND credits = -5 FROM api_keys", "t");
+	assert_int_equal(run("keys disable one"), CTL_OK);
+	check_text("SELECT disabled_at IS NOT NULL FROM api_keys", "t");
+	assert_int_equal(run_json("keys show one", &json), CTL_OK);
+	assert_string_equal(text_of(json, "state"), "disabled");
+	cJSON_Delete(json);
+	assert_int_equal(run("keys enable one"), CTL_OK);
+	check_text("SELECT disabled_at IS NULL FROM api_keys", "t");
+	assert_int_equal(run("keys credits nobody 5"), CTL_FAILED);
+}
+
+static void
+test_trunks(void **state)
+{
+	cJSON *json;
+
+	(void)state;
+	assert_int_equal(run("keys create one"), CTL_OK);
+	assert_int_equal(run_json("trunks add a", &json), CTL_OK);
+	assert_string_equal(text_of(json, "template"),
+	    "PJSIP/00{number}@{trunk}");
+	cJSON_Delete(json);
+	assert_int_equal(run("trunks add a"), CTL_FAILED);
+	assert_int_equal(run("trunks add b --template SIP/{number}"), CTL_OK);
+	assert_int_equal(run("trunks assign one a"), CTL_OK);
+	assert_int_equal(run("trunks assign one b"), CTL_OK);
+	check_text("SELECT string_agg(concat(t.name, position), ' ' ORDER BY"
+	    " position) FROM key_trunks JOIN trunks t ON t.id = trunk_id",
+	    "a1 b2");
+	assert_int_equal(run("trunks assign one b --position 0"), CTL_OK);
+	check_text("SELECT string_agg(concat(t.name, position), ' ' ORDER BY"
+	    " position) FROM key_trunks JOIN trunks t ON t.id = trunk_id",
+	    "b0 a1");
+	assert_int_equal(run("trunks assign one nope"), CTL_FAILED);
+	assert_int_equal(run("trunks assign nobody a"), CTL_FAILED);
+	assert_int_equal(run_json("trunks list", &json), CTL_OK);
+	assert_int_equal(cJSON_GetArraySize(json), 2);
+	cJSON_Delete(json);
+	assert_int_equal(run("trunks disable a"), CTL_OK);
+	check_text("SELECT enabled FROM trunks WHERE name = 'a'", "f");
+	assert_int_equal(run("trunks enable a"), CTL_OK);
+	assert_int_equal(run("trunks unassign one b"), CTL_OK);
+	assert_int_equal(run("trunks unassign one b"), CTL_FAILED);
+	assert_int_equal(run("trunks remove a"), CTL_OK);
+	assert_int_equal(run("trunks remove a"), CTL_FAILED);
+	check_text("SELECT count(*) FROM key_trunks", "0");
+}
+
+static void
+test_a_ninth_trunk_is_refused(void **state)
+{
+	(void)state;
+	assert_int_equal(run("keys create one"), CTL_OK);
+	fixture_exec(&server, "INSERT INTO trunks (name) SELECT 't' || n"
+	    " FROM generate_series(1, 9) n; INSERT INTO key_trunks"
+	    " SELECT k.id, t.id, t.id FROM api_keys k, trunks t"
+	    " WHERE t.name <> 't9'");
+	assert_int_equal(run("trunks assign one t9"), CTL_FAILED);
+	assert_int_equal(run("trunks assign one t8 --position 0"), CTL_OK);
+}
+
+static void
+test_complaints(void **state)
+{
+	char dsn[CONFIG_TEXT_MAX];
+
+	(void)state;
+	(void)snprintf(dsn, sizeof(dsn), "%s", context.config.postgres.dsn);
+	(void)snprintf(context.config.postgres.dsn,
+	    sizeof(context.config.postgres.dsn), "host=/nonexistent");
+	assert_int_equal(run("keys list"), CTL_FAILED);
+	assert_memory_equal(printed, "kaphilactl: postgresql: ", 24);
+	context.have_config = false;
+	assert_int_equal(run("keys list"), CTL_FAILED);
+	context.have_config = true;
+	(void)snprintf(context.config.postgres.dsn,
+	    sizeof(context.config.postgres.dsn), "%s", dsn);
+	fixture_exec(&server, "DROP SCHEMA public CASCADE;"
+	    "CREATE SCHEMA public");
+	assert_int_equal(run("keys list"), CTL_FAILED);
+	assert_non_null(strstr(printed, "kaphilactl migrate"));
+}
+
+static int
+setup_empty(void **state)
+{
+	(void)state;
+	fixture_exec(&server, "DROP SCHEMA public CASCADE;"
+	    "CREATE SCHEMA public");
+	return 0;
+}
+
+static int
+setup(void **state)
+{
+	(void)setup_empty(state);
+	fixture_migrate(&server);
+	return 0;
+}
+
+static int
+group_setup(void **state)
+{
+	(void)state;
+	fixture_init(&server);
+	config_init(&context.config);
+	context.have_config = true;
+	(void)snprintf(context.config.postgres.dsn,
+	    sizeof(context.config.postgres.dsn), "%s", server.dsn);
+	(void)snprintf(context.config.auth.pepper,
+	    sizeof(context.config.auth.pepper), "%s", PEPPER);
+	return 0;
+}
+
+static int
+group_teardown(void **state)
+{
+	(void)state;
+	fixture_deinit(&server);
+	return 0;
+}
+
+int
+main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(test_migrate, setup_empty),
+		cmocka_unit_test_setup(test_migrate_at_once, setup_empty),
+		cmocka_unit_test_setup(test_migrate_refuses, setup_empty),
+		cmocka_unit_test_setup(test_keys_create, setup),
+		cmocka_unit_test_setup(test_keys_usage, setup),
+		cmocka_unit_test_setup(test_keys_found_by_id_or_name, setup),
+		cmocka_unit_test_setup(test_keys_changes, setup),
+		cmocka_unit_test_setup(test_trunks, setup),
+		cmocka_unit_test_setup(test_a_ninth_trunk_is_refused, setup),
+		cmocka_unit_test_setup(test_complaints, setup),
+	};
+
+	if (!fixture_find_server(&server)) {
+		(void)puts("skipped: no PostgreSQL server is installed");
+		return 0;
+	}
+	return cmocka_run_group_tests(tests, group_setup, group_teardown);
+}
