@@ -325,7 +325,11 @@ on_pair(void *arg, const char *section, const char *name, const char *value)
 	return 1;
 }
 
-/* inih's line reader, counting lines and refusing those it would cut. */
+/*
+ * inih's line reader, counting lines and refusing those it would cut. inih
+ * takes an indented line for more of the value above it; here it is a line
+ * like any other.
+ */
 static char *
 read_line(char *text, int size, void *stream)
 {
@@ -335,9 +339,12 @@ read_line(char *text, int size, void *stream)
 	if (got == NULL)
 		return NULL;
 	parse->line++;
+	memmove(text, text + strspn(text, " \t"),
+	    strlen(text + strspn(text, " \t")) + 1);
 	if (strchr(text, '\n') == NULL && !feof(parse->file) &&
 	    parse->rc == 0) {
-		kap_errmsg_set(&parse->fault, "line is too long");
+		kap_errmsg_set(&parse->fault, "line is over %d bytes",
+		    size - 1);
 		parse->rc = -KAP_INVAL;
 		parse->fault_line = parse->line;
 	}

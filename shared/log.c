@@ -44,11 +44,19 @@ log_enabled(enum log_level level)
 	return level >= logger.level;
 }
 
+/* Kept free for what closes a JSON line: two quotes, a brace, a line feed. */
+#define TAIL_BYTES 4
+
+static bool
+has_room(const struct line *line, size_t bytes)
+{
+	return line->len + bytes <= sizeof(line->text) - TAIL_BYTES;
+}
+
 static void
 put_char(struct line *line, char c)
 {
-	/* room is kept for what closes a JSON line, and the line feed */
-	if (line->len < sizeof(line->text) - 4)
+	if (has_room(line, 1))
 		line->text[line->len++] = c;
 }
 
@@ -68,14 +76,17 @@ put_number(struct line *line, int64_t number)
 	put_text(line, digits);
 }
 
-/* Between quotes, with what would end the string or the line escaped. */
+/*
+ * Between quotes, with what would end the string or the line escaped. What
+ * doesn't fit is left out, but never a part of an escape or the last quote.
+ */
 static void
 put_quoted(struct line *line, const char *text)
 {
 	static const char hex[] = "0123456789abcdef";
 
 	put_char(line, '"');
-	for (; *text != '\0'; text++) {
+	for (; *text != '\0' && has_room(line, 6); text++) {
 		const unsigned char c = (unsigned char)*text;
 
 		if (c == '"' || c == '\\') {
@@ -89,7 +100,8 @@ put_quoted(struct line *line, const char *text)
 			put_char(line, (char)c);
 		}
 	}
-	put_char(line, '"');
+	if (line->len < sizeof(line->text) - 2)
+		line->text[line->len++] = '"';
 }
 
 static bool
@@ -182,7 +194,7 @@ render_json(struct line *line, enum log_level level, const char *message,
 		else
 			put_quoted(line,
 			    fields->string != NULL ? fields->string : "");
-		if (line->len >= sizeof(line->text) - 4) {
+		if (!has_room(line, 1)) {
 			/* a field cut in the middle would not be JSON */
 			line->len = before;
 			break;

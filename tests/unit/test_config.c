@@ -145,6 +145,19 @@ test_faults(void **state KAP_UNUSED)
 	}
 }
 
+/* A parser that takes it for more of the value above would mix them up. */
+static void
+test_indented_lines(void **state KAP_UNUSED)
+{
+	struct kap_errmsg msg = { .text = "" };
+	struct config config;
+
+	assert_int_equal(load_text(&config, REQUIRED
+	    "  [asterisk]\n  user = a\n\tpassword = x\n", &msg), 0);
+	assert_string_equal(config.asterisk.user, "a");
+	assert_string_equal(config.asterisk.password, "x");
+}
+
 static void
 test_missing_file(void **state KAP_UNUSED)
 {
@@ -280,6 +293,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_defaults_and_values),
 		cmocka_unit_test(test_faults),
+		cmocka_unit_test(test_indented_lines),
 		cmocka_unit_test(test_missing_file),
 		cmocka_unit_test(test_dump_reads_back),
 		cmocka_unit_test(test_dump_masks_secrets),
