@@ -3,6 +3,7 @@
 every event to a webhook. Prints the figures beside their aims.
 
     tests/load/main_job.py [--rate 50] [--seconds 20] [--talk 3] [--workers 2]
+                           [--set KEY=VALUE ...]
 
 Uses the release build in build/ (KAPHILA_BUILD_DIR: another one), and starts
 all that it needs on loopback, like the integration tests. Exits with 1 if a
@@ -156,7 +157,8 @@ def measure(options, folder, ports, pair, postgres):
     sink = WebhookSink(ports)
     node = Kaphila(folder, pair.media, Database(postgres, "kaphila"), ports, {
         "log.level": "info", "http.workers": options.workers,
-        "store.map_size_mb": 1024, "node.id": 1})
+        "store.map_size_mb": 1024, "node.id": 1,
+        **dict(text.split("=", 1) for text in options.set)})
     node.ctl("migrate", "--dir", paths.SCHEMA)
     sipp = subprocess.Popen(
         ["sipp", "-sf", TOP / "tests" / "load" / "answer.xml", "-i", "127.0.0.1",
@@ -228,6 +230,9 @@ def main():
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--talk", type=float, default=3, help="seconds until /hangup")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE",
+                        help="a setting of the configuration, such as "
+                             "store.commit_window_ms=20")
     options = parser.parse_args()
     root = paths.service("asterisk-root", "22", timeout_s=900)
     ports = Ports()
