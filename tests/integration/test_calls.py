@@ -2,7 +2,9 @@
 carrier's behaviours, on a real Asterisk and a real PostgreSQL."""
 
 import re
+import subprocess
 import wave
+from pathlib import Path
 
 import pytest
 from harness.waiting import wait_until
@@ -231,3 +233,21 @@ def requests_empty(asterisk):
                 and client.request("GET", "bridges").json() == [])
     finally:
         client.close()
+
+
+def test_far_end_hangs_up_without_a_reason(kaphila, sink, asterisk, ports, tmp_path):
+    """A BYE without a Reason header, as most carriers send it, is a normal end."""
+    client = kaphila.client(trunks=("sipp",))
+    sipp = subprocess.Popen(
+        ["sipp", "-sf", Path(__file__).parent / "sipp" / "bye.xml", "-i", "127.0.0.1",
+         "-p", str(asterisk.sipp_port), "-nostdin", "-mp", str(ports.take_rtp())],
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL, cwd=tmp_path)
+    try:
+        call_id = client.make_call(number("01"), webhookUrl=sink.url)
+        ended = sink.wait(call_id, "call.ended")
+    finally:
+        sipp.kill()
+        sipp.wait()
+    assert (ended["status"], ended["endReason"], ended["hangupCause"]) == (
+        "completed", "normal_hangup", "16")

@@ -1,12 +1,15 @@
 """Processes that are killed, drained and restarted while calls are live:
 nothing is lost, and nothing happens twice that must happen once."""
 
+import itertools
 import json
 import os
 import re
 import signal
 import socket
 import subprocess
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
@@ -143,6 +146,76 @@ def test_a_worker_is_killed(kaphila, sink, database, asterisk):
     assert kaphila.api(key).get("/calls").json()["calls"] == []
     # Asterisk never saw a disconnect, so nothing had to be reconciled.
     assert "reconciled a call" not in kaphila.log_text()
+
+
+def dialled(asterisk):
+    """How many calls the carrier has ever had."""
+    text = asterisk.carrier.cli("core show calls")
+    return int(re.search(r"(\d+) calls? processed", text)[1])
+
+
+def test_workers_are_killed_under_traffic(kaphila, sink, database, asterisk):
+    """A worker may die between an originate and its reply: such a call has its
+    one end too, and no phone rings twice."""
+    key = kaphila.create_key()
+    dialled_before = dialled(asterisk)
+    over = threading.Event()
+
+    def place_on(first):
+        for i in itertools.count(first):
+            if over.is_set():
+                return
+            try:
+                place(kaphila, key, sink, ("10", "03", "04", "08")[i % 4])
+            except requests.RequestException:
+                pass  # its worker is gone; the call may be there or not
+            except AssertionError as error:
+                if "TELEPHONY_UNAVAILABLE" not in str(error):
+                    raise
+            over.wait(0.03)
+
+    with ThreadPoolExecutor(3) as pool:
+        placing = [pool.submit(place_on, i) for i in range(3)]
+        try:
+            for i in range(12):
+                name = f"worker.{i % 2}"
+                kaphila.wait_new_pid(name, kaphila.signal(name))
+                wait_until(
+                    lambda n=i: kaphila.log_text().count("call accepted")
+                    > 8 * (n + 1),
+                    "more calls",
+                )
+        finally:
+            over.set()
+    for one in placing:
+        one.result()
+
+    kaphila.wait_ready()
+    client = kaphila.api(key)
+    for call in client.get("/calls").json()["calls"]:
+        client.post("/hangup", json={"callId": call["callId"]})
+    wait_until(
+        lambda: client.get("/calls").json()["calls"] == [],
+        lambda: f"the calls to end: {client.get('/calls').text}",
+        60,
+    )
+    wait_idle(asterisk)
+    accepted = set(re.findall(r"call accepted call=(\S+)", kaphila.log_text()))
+    answered = set()
+    for call_id in {event["callId"] for event in sink.events()} | accepted:
+        events = wait_whole(sink, call_id)
+        check_files(kaphila, events)
+        status, *_, was_answered, _, _ = log_row(database, call_id)
+        assert status == events_status(events)
+        if was_answered:
+            answered.add(call_id)
+    assert answered == {
+        event["callId"] for event in sink.events(kind="call.answered")
+    }
+    wait_charged(database, 1000, len(answered))
+    calls = database.query("SELECT count(*) FROM call_logs")[0][0]
+    assert calls >= len(accepted)
+    assert dialled(asterisk) - dialled_before <= calls
 
 
 def events_status(events):

@@ -77,7 +77,7 @@ fixture_become_postgres(const char *log)
 }
 
 static inline pid_t
-fixture_spawn(const struct pg_fixture *fixture, char *const argv[])
+fixture_spawn(const struct pg_fixture *fixture, char *argv[])
 {
 	char log[FIXTURE_PATH + 16];
 	char path[FIXTURE_PATH + 16];
@@ -90,6 +90,7 @@ fixture_spawn(const struct pg_fixture *fixture, char *const argv[])
 	(void)snprintf(log, sizeof(log), "%s.log", fixture->dir);
 	(void)snprintf(path, sizeof(path), "%s/%s", fixture->bin, argv[0]);
 	fixture_become_postgres(log);
+	argv[0] = path; /* initdb looks for its postgres beside itself */
 	if (chdir("/") == 0)
 		(void)execv(path, argv);
 	_exit(127);
