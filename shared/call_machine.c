@@ -235,12 +235,18 @@ on_stasis_end(struct step *step)
 	return 0;
 }
 
+/*
+ * Behind the originate of a queued call, before all else of any other. The
+ * guard sees to it that the call ends even if the reply never comes.
+ */
 static void
 send_hangup(struct step *step)
 {
 	mark(step, CALL_F_HANGUP_SENT);
-	if (step->call->state != CALL_QUEUED)
+	if (step->call->state != CALL_QUEUED) {
 		add_effect(step, CALL_FX_DROP_COMMANDS);
+		set_timer(step, CALL_TIMER_GUARD, GUARD_HANGUP_OK_MS);
+	}
 	command(step, CALL_CMD_HANGUP);
 }
 
@@ -280,7 +286,8 @@ on_bridge_failed(struct step *step)
 {
 	/* without a bridge there is nothing to record; the call goes on */
 	unmark(step, CALL_F_RECORD);
-	add_effect(step, CALL_FX_DROP_COMMANDS);
+	if (!has(step, CALL_F_HANGUP_SENT))
+		add_effect(step, CALL_FX_DROP_COMMANDS);
 	return 0;
 }
 

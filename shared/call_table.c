@@ -342,7 +342,8 @@ call_table_step(struct store_txn *txn, const char *call_id,
 		return rc;
 	rc = carry_out(&work, &before, &effects);
 	step_out->rings = work.rings;
-	return rc;
+	/* what a step needs must be there: half of one is never committed */
+	return rc == -KAP_NOENT || rc == -KAP_STATE ? -KAP_CORRUPT : rc;
 }
 
 int

@@ -8,16 +8,19 @@
 
 #define LOOK_AHEAD_MAX 64 /* others' future timers that are passed over */
 
-/* Take a key apart; false if it isn't of the form. */
+/*
+ * Take a key apart; false if it isn't of the form, or a newer program's timer
+ * that this one can't fire.
+ */
 static bool
-read_timer(const struct store_value *key, int64_t *deadline_out,
-    struct call_due *due_out)
+read_timer(const struct store_value *key, struct call_due *due_out)
 {
 	const uint8_t *bytes = key->data;
 
-	if (key->len < 10 || key->len - 9 >= CALL_ID_SIZE)
+	if (key->len < 10 || key->len - 9 >= CALL_ID_SIZE ||
+	    bytes[8] >= CALL_TIMER_COUNT)
 		return false;
-	*deadline_out = (int64_t)store_get_be64(bytes);
+	due_out->deadline_ms = (int64_t)store_get_be64(bytes);
 	due_out->timer = (enum call_timer)bytes[8];
 	memcpy(due_out->call_id, bytes + 9, key->len - 9);
 	due_out->call_id[key->len - 9] = '\0';
@@ -46,23 +49,38 @@ call_timers_due(struct store_txn *txn, unsigned slot, int64_t now_ms,
 		return rc;
 	while ((rc = store_walk_next(cursor, &key, &value)) == 0) {
 		struct call_due found;
-		int64_t deadline_ms;
+		int64_t look_ms;
 		bool own;
 
-		if (!read_timer(&key, &deadline_ms, &found))
+		if (!read_timer(&key, &found))
 			continue;
 		own = slot_of(&value) == slot;
-		if (!own)
-			deadline_ms += CALL_TIMERS_OVERDUE_MS;
-		if (deadline_ms > now_ms || count == max) {
-			if (*next_out == 0 || deadline_ms < *next_out)
-				*next_out = deadline_ms;
-			if (own || ++ahead == LOOK_AHEAD_MAX)
-				break;
+		look_ms = own ? found.deadline_ms :
+		    found.deadline_ms + CALL_TIMERS_OVERDUE_MS;
+		if (look_ms <= now_ms && count < max) {
+			due[count++] = found;
 			continue;
 		}
-		due[count++] = found;
+		/* own ones behind it are no earlier than this row */
+		if (++ahead == LOOK_AHEAD_MAX)
+			look_ms = found.deadline_ms;
+		if (*next_out == 0 || look_ms < *next_out)
+			*next_out = look_ms;
+		if (own || ahead == LOOK_AHEAD_MAX)
+			break;
 	}
 	store_walk_end(&cursor);
 	return rc == 0 || rc == -KAP_NOENT ? (int)count : rc;
+}
+
+int
+call_timers_forget(struct store_txn *txn, const struct call_due *due)
+{
+	const size_t len = strlen(due->call_id);
+	uint8_t key[9 + CALL_ID_SIZE];
+
+	store_put_be64(key, (uint64_t)due->deadline_ms);
+	key[8] = (uint8_t)due->timer;
+	memcpy(key + 9, due->call_id, len);
+	return store_del(txn, STORE_TIMERS, key, 9 + len);
 }

@@ -15,6 +15,7 @@
 #define CALL_TIMERS_OVERDUE_MS 2000
 
 struct call_due {
+	int64_t deadline_ms; /* as it stands in the table */
 	enum call_timer timer;
 	char call_id[CALL_ID_SIZE];
 };
@@ -31,5 +32,12 @@ struct call_due {
  */
 KAP_MUST_USE int call_timers_due(struct store_txn *txn, unsigned slot,
     int64_t now_ms, struct call_due *due, unsigned max, int64_t *next_out);
+
+/*
+ * Delete a row that no call has any more: its call is gone, or has another
+ * deadline. Returns 0, -KAP_FULL, -KAP_IO.
+ */
+KAP_MUST_USE int call_timers_forget(struct store_txn *txn,
+    const struct call_due *due);
 
 #endif

@@ -136,7 +136,8 @@ may_be_said(const struct command *command, const struct call *call)
 	if (command->state != COMMAND_WAITING)
 		return false;
 	if (command->kind == CALL_CMD_BRIDGE_ADD)
-		return (call->flags & CALL_F_IN_STASIS) != 0;
+		return (call->flags & CALL_F_IN_STASIS) != 0 ||
+		    call->state == CALL_ENDED; /* it makes way (change.c) */
 	return true;
 }
 
@@ -193,6 +194,14 @@ get_command(struct store_txn *txn, const char *call_id, uint32_t seq,
 
 	return store_copy(txn, STORE_COMMANDS, key, len, command_out,
 	    sizeof(*command_out));
+}
+
+int
+outbox_find(struct store_txn *txn, const char *call_id, uint32_t seq)
+{
+	struct command command;
+
+	return get_command(txn, call_id, seq, &command);
 }
 
 int

@@ -62,7 +62,8 @@ KAP_MUST_USE int outbox_drop_waiting(struct store_txn *txn,
 
 /*
  * Take the head of a call's outbox, if it waits and may be said now (a
- * channel goes into its bridge only once it is in Stasis).
+ * channel goes into its bridge only once it is in Stasis; what an ended call
+ * has left is taken whatever it is).
  *
  * Returns 0; -KAP_NOENT when the outbox is empty; -KAP_AGAIN when the head
  * is under way or not ready; -KAP_FULL, -KAP_IO, -KAP_CORRUPT.
@@ -75,6 +76,10 @@ KAP_MUST_USE int outbox_take(struct store_txn *txn, const char *call_id,
  * is gone already: -KAP_NOENT, and the reply is to be ignored.
  */
 KAP_MUST_USE int outbox_settle(struct store_txn *txn, const char *call_id,
+    uint32_t seq);
+
+/* Is a command there? Returns 0, -KAP_NOENT, -KAP_IO. */
+KAP_MUST_USE int outbox_find(struct store_txn *txn, const char *call_id,
     uint32_t seq);
 
 /* Make a taken command wait again. -KAP_NOENT when it is gone. */

@@ -85,13 +85,29 @@ commit_each(struct turn *turn, struct turn_job *jobs)
 	}
 }
 
+/* What is gathered goes before what was submitted: it happened earlier. */
+static void
+gather_first(struct turn *turn)
+{
+	struct turn_job *waiting = turn->first;
+	struct turn_job **last = turn->last;
+
+	turn->first = NULL;
+	turn->last = &turn->first;
+	turn->gather(turn->gather_arg);
+	if (waiting == NULL)
+		return;
+	*turn->last = waiting;
+	turn->last = last;
+}
+
 static void
 commit_turn(struct turn *turn)
 {
 	struct turn_job *jobs;
 
 	if (turn->gather != NULL)
-		turn->gather(turn->gather_arg);
+		gather_first(turn);
 	jobs = turn->first;
 	turn->first = NULL;
 	turn->last = &turn->first;

@@ -95,6 +95,11 @@ struct waiters *waiters_new(void);
 void waiters_free(struct waiters **waiters); /* drops what still waits */
 unsigned waiters_count(const struct waiters *waiters);
 
+/*
+ * Answer those whose call another worker has decided about; for the tick.
+ */
+void waiters_review(struct api *api);
+
 /* A call has changed (dispatch_watch_fn): answer who waits for it. */
 void api_call_changed(struct api *api, const struct change *change);
 

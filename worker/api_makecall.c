@@ -12,8 +12,11 @@
 #include "call_json.h"
 #include "call_request.h"
 #include "http_server.h"
+#include "shared/clock.h"
 #include "shared/log.h"
 #include "shared/stats.h"
+
+#define REVIEW_MAX 64
 
 struct makecall {
 	struct turn_job job;
@@ -64,6 +67,17 @@ waiters_remove(struct waiters *waiters, struct makecall *makecall)
 		waiters->count--;
 }
 
+/* Nobody can tell yet what becomes of the call; its id tells which it is. */
+static void
+answer_timeout(struct makecall *makecall)
+{
+	cJSON *tree = cJSON_CreateObject();
+
+	(void)cJSON_AddStringToObject(tree, "callId",
+	    makecall->change.step.call.id);
+	api_reply_error_tree(makecall->req, API_TELEPHONY_TIMEOUT, tree);
+}
+
 void
 waiters_free(struct waiters **waiters)
 {
@@ -74,7 +88,7 @@ waiters_free(struct waiters **waiters)
 		    *(struct makecall **)(*waiters)->tree;
 
 		waiters_remove(*waiters, makecall);
-		api_reply_code(makecall->req, API_DRAINING);
+		answer_timeout(makecall);
 		free(makecall);
 	}
 	free(*waiters);
@@ -130,15 +144,6 @@ answer_refused(struct makecall *makecall, const struct call *call)
 }
 
 static void
-answer_timeout(struct makecall *makecall, const struct call *call)
-{
-	cJSON *tree = cJSON_CreateObject();
-
-	(void)cJSON_AddStringToObject(tree, "callId", call->id);
-	api_reply_error_tree(makecall->req, API_TELEPHONY_TIMEOUT, tree);
-}
-
-static void
 answer_verdict(struct makecall *makecall)
 {
 	cJSON *tree;
@@ -157,32 +162,92 @@ answer_verdict(struct makecall *makecall)
 	api_reply_error_tree(makecall->req, makecall->verdict, tree);
 }
 
+/* Is it known by now what the answer is? */
+static bool
+is_decided(const struct call *call)
+{
+	return call->state != CALL_QUEUED ||
+	    (call->flags & CALL_F_ABANDONED) != 0;
+}
+
+/* Answer and free a request that waited. */
+static void
+answer(struct waiters *waiters, struct makecall *makecall,
+    const struct call *call)
+{
+	const uint32_t known = CALL_F_INITIATED | CALL_F_API_HANGUP;
+
+	waiters_remove(waiters, makecall);
+	if ((call->flags & CALL_F_REFUSED) != 0)
+		answer_refused(makecall, call);
+	else if ((call->flags & known) == 0)
+		answer_timeout(makecall);
+	else
+		answer_call(makecall, call);
+	free(makecall);
+}
+
 void
 api_call_changed(struct api *api, const struct change *change)
 {
 	const struct call *call = &change->step.call;
 	struct makecall wanted;
-	struct makecall *makecall;
 	void *found;
 
-	if (change->step.state_before > CALL_QUEUED)
-		return;
-	if (call->state == CALL_QUEUED &&
-	    (call->flags & CALL_F_ABANDONED) == 0)
+	if (change->step.state_before > CALL_QUEUED || !is_decided(call))
 		return;
 	memcpy(wanted.change.step.call.id, call->id, sizeof(call->id));
 	found = tfind(&wanted, &api->waiters->tree, compare_waiters);
-	if (found == NULL)
+	if (found != NULL)
+		answer(api->waiters, *(struct makecall **)found, call);
+}
+
+/* Waiters that a review looks at; the rest has its turn at the next. */
+struct review {
+	struct makecall *list[REVIEW_MAX];
+	unsigned count;
+	int64_t before_ms;
+};
+
+static void
+pick_old(const void *node, VISIT visit, void *arg)
+{
+	struct makecall *makecall = *(struct makecall *const *)node;
+	struct review *review = arg;
+
+	if ((visit == postorder || visit == leaf) &&
+	    makecall->change.step.call.created_ms < review->before_ms &&
+	    review->count < REVIEW_MAX)
+		review->list[review->count++] = makecall;
+}
+
+void
+waiters_review(struct api *api)
+{
+	struct review review = {
+		.before_ms = clock_wall_ms() -
+		    api->maker->originate_timeout_ms,
+	};
+	struct store_txn *txn;
+
+	twalk_r(api->waiters->tree, pick_old, &review);
+	if (review.count == 0 || store_begin_read(api->store, &txn) != 0)
 		return;
-	makecall = *(struct makecall **)found;
-	waiters_remove(api->waiters, makecall);
-	if ((call->flags & CALL_F_REFUSED) != 0)
-		answer_refused(makecall, call);
-	else if ((call->flags & CALL_F_INITIATED) == 0)
-		answer_timeout(makecall, call);
-	else
-		answer_call(makecall, call);
-	free(makecall);
+	for (unsigned i = 0; i < review.count; i++) {
+		struct makecall *makecall = review.list[i];
+		struct call call;
+		const int rc = call_table_get(txn,
+		    makecall->change.step.call.id, &call);
+
+		if (rc == 0 && is_decided(&call)) {
+			answer(api->waiters, makecall, &call);
+		} else if (rc == -KAP_NOENT) {
+			waiters_remove(api->waiters, makecall);
+			answer_timeout(makecall);
+			free(makecall);
+		}
+	}
+	store_end_read(&txn);
 }
 
 /* --- the transaction ------------------------------------------------------ */

@@ -7,7 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "shared/log.h"
 #include "shared/stats.h"
+
+#define POISON_MAX 8 /* of one batch */
 
 struct call_events {
 	const struct change_maker *maker;
@@ -20,6 +23,10 @@ struct call_events {
 	size_t stray_count;
 	size_t stray_room;
 	uint64_t event_count;
+	/* events of this batch that damaged records make impossible to apply */
+	uint64_t poison[POISON_MAX];
+	unsigned poison_count;
+	struct ari_event poison_call; /* the last of them, for the log */
 };
 
 struct call_events *
@@ -113,6 +120,28 @@ is_stray(const struct change *change, struct store_txn *txn,
 	    event->input.attempt < call.attempt;
 }
 
+static bool
+is_poison(const struct call_events *events, uint64_t number)
+{
+	for (unsigned i = 0; i < events->poison_count; i++) {
+		if (events->poison[i] == number)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * A damaged record of one call must not stop the events of all: the batch
+ * fails, nothing of it is written, and its next try leaves this event out.
+ */
+static void
+note_poison(struct call_events *events, const struct ari_event *event)
+{
+	if (events->poison_count < POISON_MAX)
+		events->poison[events->poison_count++] = events->event_count;
+	events->poison_call = *event;
+}
+
 int
 call_events_apply(struct call_events *events, struct store_txn *txn,
     const struct ari_event *event)
@@ -122,7 +151,8 @@ call_events_apply(struct call_events *events, struct store_txn *txn,
 	int rc;
 
 	events->event_count++;
-	if (event->kind != ARI_EVENT_CALL)
+	if (event->kind != ARI_EVENT_CALL ||
+	    is_poison(events, events->event_count))
 		return 0;
 	bigger = grow(events->changes, events->change_count,
 	    &events->change_room, sizeof(events->changes[0]));
@@ -132,6 +162,8 @@ call_events_apply(struct call_events *events, struct store_txn *txn,
 	change = &events->changes[events->change_count];
 	rc = change_step(txn, events->maker, event->call_id, &event->input,
 	    change);
+	if (rc == -KAP_CORRUPT)
+		note_poison(events, event);
 	if (rc != 0)
 		return rc;
 	if (change->rc == 0 || change->has_item)
@@ -144,8 +176,14 @@ call_events_apply(struct call_events *events, struct store_txn *txn,
 void
 call_events_committed(struct call_events *events, int rc)
 {
+	if (rc == -KAP_CORRUPT)
+		log_error("damaged records: an event is left out",
+		    LOG_S("call", events->poison_call.call_id),
+		    LOG_S("event",
+		    call_input_name(events->poison_call.input.kind)));
 	if (rc != 0)
 		return; /* the link tries the batch again */
+	events->poison_count = 0;
 	stats_add(STATS_ari_events, events->event_count);
 	for (size_t i = 0; i < events->change_count; i++)
 		dispatch_follow(events->dispatch, &events->changes[i]);

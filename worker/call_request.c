@@ -186,12 +186,12 @@ call_request_dial(const struct call_request *request,
 	for (unsigned i = 0; i < key->trunk_count && i < CALL_TRUNKS_MAX; i++) {
 		const struct api_key_trunk *trunk =
 		    &key->trunks[(first + i) % key->trunk_count];
+		char *endpoint = out->endpoints[out->count];
 
-		out->trunks[i] = *trunk;
-		if (api_key_expand_dial(trunk, request->number,
-		        out->endpoints[i], sizeof(out->endpoints[i])) != 0)
-			return -KAP_INVAL;
-		out->count++;
+		/* one that can't be used must not keep the others from it */
+		if (api_key_expand_dial(trunk, request->number, endpoint,
+		        sizeof(out->endpoints[0])) == 0)
+			out->trunks[out->count++] = *trunk;
 	}
-	return 0;
+	return out->count > 0 ? 0 : -KAP_INVAL;
 }

@@ -56,7 +56,8 @@ struct call_request_dial {
  *
  * first  the round-robin position, any number
  *
- * Returns 0; -KAP_INVAL for a template that can't be expanded.
+ * Trunks whose template can't be expanded are left out. Returns 0; -KAP_INVAL
+ * when none is left.
  */
 KAP_MUST_USE int call_request_dial(const struct call_request *request,
     const struct api_key *key, uint32_t first, struct call_request_dial *out);

@@ -7,6 +7,14 @@
 
 #include "shared/clock.h"
 
+bool
+change_owns_slot(const struct change_maker *maker, unsigned slot)
+{
+	if (slot < maker->workers)
+		return slot == maker->slot;
+	return slot % maker->workers == maker->slot;
+}
+
 static struct call_now
 read_clocks(const struct change_maker *maker)
 {
@@ -58,34 +66,46 @@ refuse_unwanted(struct store_txn *txn, const struct change_maker *maker,
 		.attempt = change->item.command.attempt,
 		.at_ms = clock_wall_ms(),
 	};
-	const char *call_id = change->item.call.id;
-	const int rc = step(txn, maker, call_id, &refused, change);
 
-	return rc != 0 ? rc :
-	    outbox_settle(txn, call_id, change->item.command.seq);
+	return step(txn, maker, change->item.call.id, &refused, change);
 }
 
 static bool
-is_unwanted(const struct outbox_item *item)
+is_unwanted_originate(const struct outbox_item *item)
 {
 	return item->command.kind == CALL_CMD_ORIGINATE &&
 	    (item->call.state == CALL_ENDED ||
 	    (item->call.flags & (CALL_F_ABANDONED | CALL_F_API_HANGUP)) != 0);
 }
 
-/* Take what is to be said next. An unwanted originate makes way for it. */
+/* What sets a conversation up is not said to a call that is over. */
+static bool
+is_too_late(const struct outbox_item *item)
+{
+	return item->call.state == CALL_ENDED &&
+	    (item->command.kind == CALL_CMD_BRIDGE_CREATE ||
+	    item->command.kind == CALL_CMD_BRIDGE_ADD ||
+	    item->command.kind == CALL_CMD_RECORD);
+}
+
+/* Take what is to be said next; what is not to be said makes way for it. */
 static int
 take(struct store_txn *txn, const struct change_maker *maker,
     const char *call_id, struct change *change)
 {
-	int rc = outbox_take(txn, call_id, maker->slot, clock_deadline_ms(),
-	    &change->item);
+	int rc;
 
-	if (rc == 0 && is_unwanted(&change->item)) {
-		rc = refuse_unwanted(txn, maker, change);
+	while ((rc = outbox_take(txn, call_id, maker->slot,
+	            clock_deadline_ms(), &change->item)) == 0) {
+		if (is_unwanted_originate(&change->item))
+			rc = refuse_unwanted(txn, maker, change);
+		else if (!is_too_late(&change->item))
+			break;
 		if (rc == 0)
-			rc = outbox_take(txn, call_id, maker->slot,
-			    clock_deadline_ms(), &change->item);
+			rc = outbox_settle(txn, call_id,
+			    change->item.command.seq);
+		if (rc != 0)
+			return rc;
 	}
 	change->has_item = rc == 0;
 	return rc == -KAP_NOENT || rc == -KAP_AGAIN ? 0 : rc;
@@ -113,15 +133,18 @@ change_settle(struct store_txn *txn, const struct change_maker *maker,
     const char *call_id, uint32_t seq, const struct call_input *input,
     struct change *change_out)
 {
-	int rc = 0;
+	int rc;
 
 	reset(change_out);
-	if (input != NULL)
+	rc = outbox_find(txn, call_id, seq);
+	if (rc == -KAP_NOENT) {
+		change_out->rc = rc;
+		return 0;
+	}
+	if (rc == 0 && input != NULL)
 		rc = step(txn, maker, call_id, input, change_out);
 	if (rc == 0)
 		rc = outbox_settle(txn, call_id, seq);
-	if (rc == -KAP_NOENT)
-		return 0;
 	return rc != 0 ? rc : take(txn, maker, call_id, change_out);
 }
 

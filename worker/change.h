@@ -16,9 +16,16 @@
 /* Who makes the change. */
 struct change_maker {
 	unsigned slot;
+	unsigned workers; /* of this node now; slots 0..workers - 1 are alive */
 	unsigned node;
 	int64_t originate_timeout_ms;
 };
+
+/*
+ * Whether a slot's calls are this worker's to look after: its own, and those
+ * of a slot that a larger configuration once had.
+ */
+bool change_owns_slot(const struct change_maker *maker, unsigned slot);
 
 struct change {
 	int rc; /* of the step: 0, -KAP_NOENT or -KAP_STATE */

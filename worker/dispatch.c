@@ -46,6 +46,7 @@ struct sent {
 	char call_id[CALL_ID_SIZE];
 	struct call_input input; /* what the reply means */
 	bool has_input;
+	bool listed; /* in the tree; a look for what waits is not */
 	struct change change;
 };
 
@@ -54,7 +55,8 @@ struct dispatch {
 	char app[ARI_APP_SIZE];
 	void *sent; /* tsearch tree of struct sent, by call and seq */
 	unsigned sent_count;
-	int64_t events_renewed_ms; /* deadline clock; 0: never */
+	int64_t events_began_ms; /* deadline clock */
+	bool ready; /* all links are up */
 };
 
 static void send_item(struct dispatch *dispatch,
@@ -82,6 +84,7 @@ is_under_way(const struct dispatch *dispatch,
 	return tfind(&wanted, &dispatch->sent, compare_sent) != NULL;
 }
 
+/* A command that waits is not under way yet: whoever takes it is listed. */
 static struct sent *
 sent_new(struct dispatch *dispatch, const char call_id[CALL_ID_SIZE],
     const struct command *command)
@@ -96,9 +99,15 @@ sent_new(struct dispatch *dispatch, const char call_id[CALL_ID_SIZE],
 	sent->seq = command->seq;
 	sent->taken_ms = command->taken_ms;
 	memcpy(sent->call_id, call_id, sizeof(sent->call_id));
-	if (tsearch(sent, &dispatch->sent, compare_sent) == NULL) {
-		free(sent);
-		return NULL;
+	sent->listed = command->state != COMMAND_WAITING;
+	if (sent->listed) {
+		struct sent **node = tsearch(sent, &dispatch->sent,
+		    compare_sent);
+
+		if (node == NULL || *node != sent) {
+			free(sent);
+			return NULL;
+		}
 	}
 	dispatch->sent_count++;
 	return sent;
@@ -109,8 +118,9 @@ sent_free(struct sent *sent)
 {
 	struct dispatch *dispatch = sent->dispatch;
 
-	if (tdelete(sent, &dispatch->sent, compare_sent) != NULL)
-		dispatch->sent_count--;
+	if (sent->listed)
+		(void)tdelete(sent, &dispatch->sent, compare_sent);
+	dispatch->sent_count--;
 	if (sent->timer != NULL)
 		event_free(sent->timer);
 	free(sent);
@@ -223,6 +233,16 @@ apply_release(struct turn_job *job, struct store_txn *txn)
 	return rc == -KAP_NOENT ? 0 : rc;
 }
 
+/* Nothing can be told now: dispatch_resume asks again. */
+static int
+apply_unknown(struct turn_job *job, struct store_txn *txn KAP_UNUSED)
+{
+	struct sent *sent = (struct sent *)job;
+
+	memset(&sent->change, 0, sizeof(sent->change));
+	return 0;
+}
+
 /*
  * Asterisk knows no such channel. If no event has come either, the originate
  * was never carried out; it may be said again, but not if events may have
@@ -236,11 +256,14 @@ apply_not_there(struct turn_job *job, struct store_txn *txn)
 	struct call call;
 	int rc = call_table_get(txn, sent->call_id, &call);
 
+	sent->has_input = false;
 	if (rc != 0 && rc != -KAP_NOENT)
 		return rc;
+	if (!dispatch->ready)
+		return apply_unknown(job, txn);
 	if (rc == 0 && call.state == CALL_QUEUED &&
 	    call.attempt == sent->attempt) {
-		if (sent->taken_ms > dispatch->events_renewed_ms)
+		if (sent->taken_ms > dispatch->events_began_ms)
 			return apply_retake(job, txn);
 		sent->has_input = true;
 		sent->input.kind = CALL_IN_LOST;
@@ -350,7 +373,9 @@ send_item(struct dispatch *dispatch, const struct outbox_item *item)
 
 	if (sent == NULL)
 		return; /* out of memory: dispatch_resume finds it */
-	if (say_item(sent, item) == 0)
+	/* without a reader of events, an answered call would be dropped */
+	if ((dispatch->ready || sent->kind != CALL_CMD_ORIGINATE) &&
+	    say_item(sent, item) == 0)
 		stats_add(STATS_ari_commands, 1);
 	else
 		submit(sent, apply_release);
@@ -412,12 +437,13 @@ static bool
 is_ours(struct dispatch *dispatch, struct store_txn *txn,
     const struct outbox_head *head)
 {
+	const struct change_maker *maker = dispatch->options.maker;
 	struct call call;
 
 	if (head->command.state == COMMAND_SENT)
-		return head->command.slot == dispatch->options.maker->slot;
+		return change_owns_slot(maker, head->command.slot);
 	return call_table_get(txn, head->call_id, &call) == 0 &&
-	    call.slot == dispatch->options.maker->slot;
+	    change_owns_slot(maker, call.slot);
 }
 
 static void
@@ -438,16 +464,6 @@ resume_head(struct dispatch *dispatch, const struct outbox_head *head)
 		submit(sent, apply_retake);
 }
 
-static bool
-links_are_up(const struct dispatch *dispatch)
-{
-	const struct dispatch_options *options = &dispatch->options;
-
-	return *options->originate != NULL && *options->control != NULL &&
-	    ari_command_is_up(*options->originate) &&
-	    ari_command_is_up(*options->control);
-}
-
 void
 dispatch_resume(struct dispatch *dispatch)
 {
@@ -456,7 +472,7 @@ dispatch_resume(struct dispatch *dispatch)
 	struct store_txn *txn;
 	int count;
 
-	if (!links_are_up(dispatch) ||
+	if (!dispatch->ready ||
 	    store_begin_read(dispatch->options.store, &txn) != 0)
 		return;
 	do {
@@ -471,9 +487,15 @@ dispatch_resume(struct dispatch *dispatch)
 }
 
 void
-dispatch_events_renewed(struct dispatch *dispatch)
+dispatch_set_ready(struct dispatch *dispatch, bool ready)
 {
-	dispatch->events_renewed_ms = clock_deadline_ms();
+	dispatch->ready = ready;
+}
+
+void
+dispatch_events_began(struct dispatch *dispatch, int64_t began_ms)
+{
+	dispatch->events_began_ms = began_ms;
 }
 
 unsigned

@@ -58,10 +58,17 @@ void dispatch_follow(struct dispatch *dispatch, const struct change *change);
 void dispatch_resume(struct dispatch *dispatch);
 
 /*
- * The event link was made anew: what happened while there was none, nobody
- * has seen. An originate that was sent before is never repeated then.
+ * Whether all links are up, the event link too. While they are not, nothing
+ * is taken up again and nothing is originated.
  */
-void dispatch_events_renewed(struct dispatch *dispatch);
+void dispatch_set_ready(struct dispatch *dispatch, bool ready);
+
+/*
+ * Since when the events of this slot are read without a gap, over whatever
+ * restarts of the worker: an originate that was sent before is never
+ * repeated. Deadline clock.
+ */
+void dispatch_events_began(struct dispatch *dispatch, int64_t began_ms);
 
 /* Commands of this process without their reply. */
 unsigned dispatch_under_way(const struct dispatch *dispatch);

@@ -381,3 +381,9 @@ event_link_free(struct event_link **link)
 	event_reader_free(&old->reader);
 	free(old);
 }
+
+int64_t
+event_link_began_ms(const struct event_link *link)
+{
+	return event_reader_began_ms(link->reader);
+}

@@ -34,9 +34,10 @@ struct event_stream_record {
 	uint64_t offset; /* bytes of the connection that are committed */
 	uint64_t events; /* committed from this connection */
 	struct ari_ws_state state;
+	int64_t began_ms; /* deadline clock: nothing was missed since */
 };
 
-static_assert(sizeof(struct event_stream_record) == 192, "a stored record");
+static_assert(sizeof(struct event_stream_record) == 200, "a stored record");
 
 /* What was peeked at once. Heap; its job belongs to the turn meanwhile. */
 struct batch {
@@ -435,6 +436,7 @@ event_reader_start(struct event_reader *reader, int fd)
 		return rc;
 	}
 	reader->batch->fresh = true;
+	reader->record.began_ms = clock_deadline_ms();
 	turn_submit(reader->turn, &reader->batch->job);
 	return 0;
 }
@@ -488,6 +490,12 @@ catch_up(struct event_reader *reader, uint64_t position, uint64_t *lost_out)
 	}
 	return event_socket_consume(reader->fd,
 	    reader->record.offset - position);
+}
+
+int64_t
+event_reader_began_ms(const struct event_reader *reader)
+{
+	return reader->record.began_ms;
 }
 
 int

@@ -88,4 +88,10 @@ void event_reader_stop(struct event_reader *reader);
 /* Stop and free. Sets *reader NULL. */
 void event_reader_free(struct event_reader **reader);
 
+/*
+ * Since when the stream is read without a gap, over whatever restarts of the
+ * worker. Deadline clock; for one that was started or resumed.
+ */
+int64_t event_reader_began_ms(const struct event_reader *reader);
+
 #endif

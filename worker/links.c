@@ -117,6 +117,7 @@ look(struct links *links)
 
 	if (up != links->all_up) {
 		links->all_up = up;
+		dispatch_set_ready(links->options.dispatch, up);
 		if (up)
 			take_up(links);
 		else
@@ -175,9 +176,8 @@ on_events_up(void *ctx, bool resumed)
 	struct links *links = ctx;
 
 	links->events_up = true;
-	stats_add(STATS_ari_connects, 1);
-	if (!resumed)
-		dispatch_events_renewed(links->options.dispatch);
+	dispatch_events_began(links->options.dispatch,
+	    event_link_began_ms(links->event_link));
 	log_info("event link up", LOG_S("how", resumed ? "resumed" : "new"));
 	look(links);
 }

@@ -142,6 +142,7 @@ on_tick(void *ctx)
 	struct worker *worker = ctx;
 
 	look_at_store(worker);
+	waiters_review(&worker->api);
 	on_bell(worker);
 }
 
@@ -224,6 +225,7 @@ open_store(struct worker *worker)
 		fatal("out of memory");
 	turn_set_window(worker->turn, config->store.commit_window_ms);
 	worker->maker.slot = (unsigned)worker->runtime.args.slot;
+	worker->maker.workers = (unsigned)config->http.workers;
 	worker->maker.node = (unsigned)config->node.id;
 	worker->maker.originate_timeout_ms =
 	    config->calls.originate_timeout_ms;
@@ -356,6 +358,8 @@ static void
 close_all(struct worker *worker)
 {
 	links_stop_events(worker->links);
+	/* answers what waits for a key, while all that it needs is there */
+	key_lookup_free(&worker->keys);
 	turn_flush(worker->turn);
 	waiters_free(&worker->api.waiters);
 	http_server_free(&worker->http);
@@ -364,7 +368,6 @@ close_all(struct worker *worker)
 	reconcile_free(&worker->reconcile);
 	timer_run_free(&worker->timers);
 	ledger_drain_free(&worker->ledger);
-	key_lookup_free(&worker->keys);
 	turn_flush(worker->turn);
 	call_events_free(&worker->events);
 	dispatch_free(&worker->dispatch);

@@ -46,7 +46,13 @@ struct reconcile {
 	enum reconcile_phase phase;
 	unsigned run; /* replies to an older run are void */
 	bool restarted;
-	int64_t asked_ms; /* wall clock: younger calls are left alone */
+	/*
+	 * Calls that had a channel when the lists were asked for. No other
+	 * may be found missing: a younger one's channel came too late for them.
+	 */
+	char (*owed)[CALL_ID_SIZE]; /* sorted */
+	size_t owed_count;
+	size_t owed_room;
 	struct seen_channel *channels; /* sorted by name */
 	size_t channel_count;
 	char (*bridges)[CALL_ID_SIZE]; /* calls of our bridges */
@@ -89,6 +95,10 @@ forget_lists(struct reconcile *reconcile)
 {
 	free(reconcile->channels);
 	free(reconcile->bridges);
+	free(reconcile->owed);
+	reconcile->owed = NULL;
+	reconcile->owed_count = 0;
+	reconcile->owed_room = 0;
 	reconcile->channels = NULL;
 	reconcile->bridges = NULL;
 	reconcile->channel_count = 0;
@@ -135,7 +145,7 @@ read_state(const cJSON *channel)
 	    ? CALL_IN_STASIS_START : CALL_IN_UP;
 }
 
-static void
+static int
 read_channels(struct reconcile *reconcile, const cJSON *list)
 {
 	const unsigned node = reconcile->options.maker->node;
@@ -144,7 +154,7 @@ read_channels(struct reconcile *reconcile, const cJSON *list)
 
 	reconcile->channels = calloc(room + 1, sizeof(struct seen_channel));
 	if (reconcile->channels == NULL)
-		return;
+		return -KAP_NOMEM;
 	cJSON_ArrayForEach(item, list)
 	{
 		struct seen_channel *seen =
@@ -162,9 +172,10 @@ read_channels(struct reconcile *reconcile, const cJSON *list)
 	}
 	qsort(reconcile->channels, reconcile->channel_count,
 	    sizeof(struct seen_channel), compare_channels);
+	return 0;
 }
 
-static void
+static int
 read_bridges(struct reconcile *reconcile, const cJSON *list)
 {
 	char label[ARI_BRIDGE_NAME_SIZE];
@@ -174,7 +185,7 @@ read_bridges(struct reconcile *reconcile, const cJSON *list)
 	ari_bridge_label(label, reconcile->options.config->node.id);
 	reconcile->bridges = calloc(room + 1, CALL_ID_SIZE);
 	if (reconcile->bridges == NULL)
-		return;
+		return -KAP_NOMEM;
 	cJSON_ArrayForEach(item, list)
 	{
 		char *id = reconcile->bridges[reconcile->bridge_count];
@@ -183,6 +194,7 @@ read_bridges(struct reconcile *reconcile, const cJSON *list)
 		    call_parse_bridge(text_of(item, "id"), id) == 0)
 			reconcile->bridge_count++;
 	}
+	return 0;
 }
 
 /* --- what the lists mean for the slot's calls --------------------------- */
@@ -258,25 +270,61 @@ is_behind(const struct call *call, enum call_input_kind shows)
 	}
 }
 
+static int
+compare_ids(const void *a, const void *b)
+{
+	return strcmp(a, b);
+}
+
+static bool
+is_owed(const struct reconcile *reconcile, const struct call *call)
+{
+	return reconcile->owed_count > 0 && bsearch(call->id, reconcile->owed,
+	    reconcile->owed_count, CALL_ID_SIZE, compare_ids) != NULL;
+}
+
 static void
 compare_call(struct reconcile *reconcile, const struct call *call)
 {
 	const struct seen_channel *seen = find_channel(reconcile, call);
 
-	/* a queued call is settled by way of its originate (dispatch.c) */
-	if (!call_is_live(call) || call->created_ms >= reconcile->asked_ms)
-		return;
 	if (seen != NULL) {
-		if (is_behind(call, seen->shows))
+		if (call_is_live(call) && is_behind(call, seen->shows))
 			submit_input(reconcile, call, seen->shows);
-	} else if (call->state != CALL_QUEUED) {
+	} else if (call_is_live(call) && is_owed(reconcile, call)) {
 		submit_input(reconcile, call, reconcile->restarted
 		    ? CALL_IN_MEDIA_SERVER_LOST : CALL_IN_LOST);
 	}
 }
 
+/* Remember a call whose channel must be in the lists. */
 static void
-compare_calls(struct reconcile *reconcile, struct store_txn *txn)
+owe_call(struct reconcile *reconcile, const struct call *call)
+{
+	void *bigger = reconcile->owed;
+
+	/* a queued call is settled by way of its originate (dispatch.c) */
+	if (!call_is_live(call) || call->state == CALL_QUEUED)
+		return;
+	if (reconcile->owed_count == reconcile->owed_room) {
+		reconcile->owed_room = reconcile->owed_room * 2 + SCAN_BATCH;
+		bigger = reallocarray(reconcile->owed, reconcile->owed_room,
+		    CALL_ID_SIZE);
+	}
+	if (bigger == NULL) {
+		reconcile->owed_room = reconcile->owed_count;
+		return; /* it is compared at the next run */
+	}
+	reconcile->owed = bigger;
+	/* the table is walked in the order of ids: the list is sorted */
+	memcpy(reconcile->owed[reconcile->owed_count++], call->id,
+	    CALL_ID_SIZE);
+}
+
+/* All calls that are this worker's to look after, in the order of ids. */
+static void
+each_call(struct reconcile *reconcile, struct store_txn *txn,
+    void (*fn)(struct reconcile *reconcile, const struct call *call))
 {
 	struct call calls[SCAN_BATCH];
 	char after[CALL_ID_SIZE] = "";
@@ -285,11 +333,13 @@ compare_calls(struct reconcile *reconcile, struct store_txn *txn)
 	do {
 		char last[CALL_ID_SIZE];
 
-		count = call_table_scan(txn,
-		    (int)reconcile->options.maker->slot, after, calls,
-		    SCAN_BATCH, last);
-		for (int i = 0; i < count; i++)
-			compare_call(reconcile, &calls[i]);
+		count = call_table_scan(txn, -1, after, calls, SCAN_BATCH,
+		    last);
+		for (int i = 0; i < count; i++) {
+			if (change_owns_slot(reconcile->options.maker,
+			        calls[i].slot))
+				fn(reconcile, &calls[i]);
+		}
 		memcpy(after, last, sizeof(after));
 	} while (count == SCAN_BATCH);
 }
@@ -387,8 +437,9 @@ has_call(struct store_txn *txn, const char *call_id, unsigned attempt)
 
 	if (rc != 0)
 		return rc != -KAP_NOENT; /* when in doubt, leave it alone */
-	return call_is_live(&call) &&
-	    (attempt == 0 || attempt >= call.attempt);
+	if (attempt == 0) /* a bridge stays until its recording is done */
+		return (call.flags & CALL_F_BRIDGE) != 0;
+	return call_is_live(&call) && attempt >= call.attempt;
 }
 
 static void
@@ -418,7 +469,7 @@ apply_lists(struct reconcile *reconcile)
 		return;
 	}
 	reconcile->phase = RECONCILE_DONE;
-	compare_calls(reconcile, txn);
+	each_call(reconcile, txn, compare_call);
 	remove_strays(reconcile, txn);
 	store_end_read(&txn);
 	log_info("reconciled with asterisk",
@@ -471,9 +522,11 @@ on_channels(void *arg, int status, const char *body, size_t body_len)
 	list = read_list(reconcile, status, body, body_len);
 	if (list == NULL)
 		return;
-	read_channels(reconcile, list);
+	if (read_channels(reconcile, list) == 0)
+		ask_bridges(reconcile);
+	else
+		retry(reconcile);
 	cJSON_Delete(list);
-	ask_bridges(reconcile);
 }
 
 static void
@@ -490,9 +543,11 @@ on_bridges(void *arg, int status, const char *body, size_t body_len)
 	list = read_list(reconcile, status, body, body_len);
 	if (list == NULL)
 		return;
-	read_bridges(reconcile, list);
+	if (read_bridges(reconcile, list) == 0)
+		wait_ms(reconcile, RECONCILE_SETTLING, SETTLE_MS);
+	else
+		retry(reconcile);
 	cJSON_Delete(list);
-	wait_ms(reconcile, RECONCILE_SETTLING, SETTLE_MS);
 }
 
 static void
@@ -509,9 +564,16 @@ ask_list(struct reconcile *reconcile, const char *what,
 static void
 ask_channels(struct reconcile *reconcile)
 {
+	struct store_txn *txn;
+
 	forget_lists(reconcile);
 	reconcile->phase = RECONCILE_CHANNELS;
-	reconcile->asked_ms = clock_wall_ms();
+	if (store_begin_read(reconcile->options.store, &txn) != 0) {
+		retry(reconcile);
+		return;
+	}
+	each_call(reconcile, txn, owe_call);
+	store_end_read(&txn);
 	ask_list(reconcile, "channels", on_channels);
 }
 

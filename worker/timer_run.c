@@ -14,6 +14,7 @@
 #include "shared/log.h"
 
 #define BATCH 64
+#define RETRY_MS 1000 /* after a transaction that failed */
 
 struct timer_run {
 	struct turn *turn;
@@ -41,45 +42,16 @@ apply_fire(struct turn_job *job, struct store_txn *txn)
 		.at_ms = clock_wall_ms(),
 	};
 	struct call call;
+	const int rc = call_table_get(txn, fire->due.call_id, &call);
 
-	/* it may have been put off since it was looked at */
-	if (call_table_get(txn, fire->due.call_id, &call) == 0 &&
-	    call.timers[fire->due.timer] > clock_deadline_ms()) {
-		memset(&fire->change, 0, sizeof(fire->change));
-		return 0;
-	}
+	memset(&fire->change, 0, sizeof(fire->change));
+	if (rc != 0 && rc != -KAP_NOENT)
+		return rc;
+	if (rc == -KAP_NOENT ||
+	    call.timers[fire->due.timer] != fire->due.deadline_ms)
+		return call_timers_forget(txn, &fire->due);
 	return change_step(txn, fire->run->maker, fire->due.call_id, &input,
 	    &fire->change);
-}
-
-static void
-done_fire(struct turn_job *job, int rc)
-{
-	struct fire_job *fire = (struct fire_job *)job;
-	struct timer_run *run = fire->run;
-
-	if (rc == 0)
-		dispatch_follow(run->dispatch, &fire->change);
-	else
-		log_error("a call's timer could not be fired",
-		    LOG_S("call", fire->due.call_id),
-		    LOG_S("error", kap_strerror(rc)));
-	free(fire);
-	timer_run_look(run);
-}
-
-static void
-submit_due(struct timer_run *run, const struct call_due *due)
-{
-	struct fire_job *fire = calloc(1, sizeof(*fire));
-
-	if (fire == NULL)
-		return; /* found again at the next look */
-	fire->run = run;
-	fire->due = *due;
-	fire->job.apply = apply_fire;
-	fire->job.done = done_fire;
-	turn_submit_lazily(run->turn, &fire->job);
 }
 
 static void
@@ -94,6 +66,38 @@ arm(struct timer_run *run, int64_t deadline_ms)
 	tv.tv_usec = (suseconds_t)(after_ms % 1000) * 1000;
 	run->armed_ms = deadline_ms;
 	(void)event_add(run->timer, &tv);
+}
+
+static void
+done_fire(struct turn_job *job, int rc)
+{
+	struct fire_job *fire = (struct fire_job *)job;
+	struct timer_run *run = fire->run;
+
+	if (rc == 0) {
+		dispatch_follow(run->dispatch, &fire->change);
+		timer_run_look(run);
+	} else {
+		log_error("a call's timer could not be fired",
+		    LOG_S("call", fire->due.call_id),
+		    LOG_S("error", kap_strerror(rc)));
+		arm(run, clock_deadline_ms() + RETRY_MS);
+	}
+	free(fire);
+}
+
+static void
+submit_due(struct timer_run *run, const struct call_due *due)
+{
+	struct fire_job *fire = calloc(1, sizeof(*fire));
+
+	if (fire == NULL)
+		return; /* found again at the next look */
+	fire->run = run;
+	fire->due = *due;
+	fire->job.apply = apply_fire;
+	fire->job.done = done_fire;
+	turn_submit_lazily(run->turn, &fire->job);
 }
 
 static void

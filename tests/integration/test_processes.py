@@ -62,7 +62,8 @@ def wait_whole(sink, call_id):
         60,
     )
     events = sorted(sink.events(call_id), key=lambda event: event["sequence"])
-    check_events(events)
+    if len(events) > 1:  # else it ended before Asterisk ever had it
+        check_events(events)
     return events
 
 
@@ -216,6 +217,9 @@ def test_workers_are_killed_under_traffic(kaphila, sink, database, asterisk):
     calls = database.query("SELECT count(*) FROM call_logs")[0][0]
     assert calls >= len(accepted)
     assert dialled(asterisk) - dialled_before <= calls
+    # What had been under way when they died is no longer: they can leave.
+    assert kaphila.stop() == 0
+    assert "not drained" not in kaphila.log_text()
 
 
 def events_status(events):

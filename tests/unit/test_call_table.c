@@ -225,6 +225,33 @@ test_nothing_is_written_without_a_meaning(void **state)
 	store_abort(&txn);
 }
 
+/* Timers of a newer program, and rows that no call has any more. */
+static void
+test_odd_timers(void **state)
+{
+	struct store_fixture *fixture = *state;
+	const uint8_t slot = 3;
+	uint8_t key[9 + 16] = { 0 };
+	struct call_due due[4];
+	struct store_txn *txn;
+	int64_t next;
+
+	assert_int_equal(store_begin_write(fixture->store, &txn), 0);
+	store_put_be64(key, 1000);
+	memcpy(key + 9, "1720012345.99001", 16);
+	key[8] = 200;
+	assert_int_equal(store_put(txn, STORE_TIMERS, key, sizeof(key), &slot,
+	    1), 0);
+	key[8] = CALL_TIMER_GUARD;
+	assert_int_equal(store_put(txn, STORE_TIMERS, key, sizeof(key), &slot,
+	    1), 0);
+	assert_int_equal(call_timers_due(txn, 3, BOOT_MS, due, 4, &next), 1);
+	assert_int_equal(due[0].timer, CALL_TIMER_GUARD);
+	assert_int_equal(call_timers_forget(txn, &due[0]), 0);
+	assert_int_equal(call_timers_due(txn, 3, BOOT_MS, due, 4, &next), 0);
+	store_abort(&txn);
+}
+
 static void
 test_lists(void **state)
 {
@@ -365,6 +392,8 @@ main(void)
 		    teardown),
 		cmocka_unit_test_setup_teardown(
 		    test_nothing_is_written_without_a_meaning, setup,
+		    teardown),
+		cmocka_unit_test_setup_teardown(test_odd_timers, setup,
 		    teardown),
 		cmocka_unit_test_setup_teardown(test_lists, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_hangup_jumps_the_queue,
