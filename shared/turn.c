@@ -19,8 +19,10 @@ struct turn {
 	 */
 	struct event *commit;
 	struct timeval window;
-	void (*gather)(void *arg);
-	void *gather_arg;
+	struct gather {
+		void (*fn)(void *arg); /* NULL: a free place */
+		void *arg;
+	} gathers[TURN_GATHERS_MAX];
 	struct turn_job *first;
 	struct turn_job **last;
 };
@@ -94,7 +96,10 @@ gather_first(struct turn *turn)
 
 	turn->first = NULL;
 	turn->last = &turn->first;
-	turn->gather(turn->gather_arg);
+	for (int i = 0; i < TURN_GATHERS_MAX; i++) {
+		if (turn->gathers[i].fn != NULL)
+			turn->gathers[i].fn(turn->gathers[i].arg);
+	}
 	if (waiting == NULL)
 		return;
 	*turn->last = waiting;
@@ -106,8 +111,7 @@ commit_turn(struct turn *turn)
 {
 	struct turn_job *jobs;
 
-	if (turn->gather != NULL)
-		gather_first(turn);
+	gather_first(turn);
 	jobs = turn->first;
 	turn->first = NULL;
 	turn->last = &turn->first;
@@ -192,11 +196,26 @@ turn_submit_lazily(struct turn *turn, struct turn_job *job)
 	turn_wake_lazily(turn);
 }
 
-void
-turn_set_gather(struct turn *turn, void (*gather)(void *arg), void *arg)
+int
+turn_add_gather(struct turn *turn, void (*gather)(void *arg), void *arg)
 {
-	turn->gather = gather;
-	turn->gather_arg = arg;
+	for (int i = 0; i < TURN_GATHERS_MAX; i++) {
+		if (turn->gathers[i].fn == NULL) {
+			turn->gathers[i] = (struct gather){ gather, arg };
+			return 0;
+		}
+	}
+	return -KAP_FULL;
+}
+
+void
+turn_remove_gather(struct turn *turn, void (*gather)(void *arg), void *arg)
+{
+	for (int i = 0; i < TURN_GATHERS_MAX; i++) {
+		if (turn->gathers[i].fn == gather &&
+		    turn->gathers[i].arg == arg)
+			turn->gathers[i].fn = NULL;
+	}
 }
 
 void

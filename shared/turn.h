@@ -70,9 +70,18 @@ void turn_submit_lazily(struct turn *turn, struct turn_job *job);
  * collected: what it submits goes into the same transaction, before the rest. For a source that
  * is better read late and at once than early and in pieces: when it has
  * something, it calls turn_wake_lazily, and gathers when a commit comes about,
- * for whatever reason. One for a turn; NULL for none.
+ * for whatever reason.
+ *
+ * Called in the order of their adding. Returns 0, or -KAP_FULL with
+ * TURN_GATHERS_MAX there.
  */
-void turn_set_gather(struct turn *turn, void (*gather)(void *arg), void *arg);
+#define TURN_GATHERS_MAX 4
+KAP_MUST_USE int turn_add_gather(struct turn *turn, void (*gather)(void *arg),
+    void *arg);
+
+/* Take one back; one that isn't there is fine. */
+void turn_remove_gather(struct turn *turn, void (*gather)(void *arg),
+    void *arg);
 
 /* Have a commit within the window, though there is no job yet. */
 void turn_wake_lazily(struct turn *turn);

@@ -538,10 +538,9 @@ event_reader_new(struct event_base *base, struct turn *turn,
 	reader->on_ping = evtimer_new(base, on_ping_due, reader);
 	reader->on_retry = evtimer_new(base, on_retry_due, reader);
 	if (reader->buffer == NULL || reader->on_ping == NULL ||
-	    reader->on_retry == NULL)
+	    reader->on_retry == NULL ||
+	    turn_add_gather(turn, gather, reader) != 0)
 		event_reader_free(&reader);
-	else
-		turn_set_gather(turn, gather, reader);
 	return reader;
 }
 
@@ -572,7 +571,7 @@ event_reader_free(struct event_reader **reader)
 	if (old == NULL)
 		return;
 	*reader = NULL;
-	turn_set_gather(old->turn, NULL, NULL);
+	turn_remove_gather(old->turn, gather, old);
 	if (old->on_ping != NULL && old->on_retry != NULL)
 		event_reader_stop(old);
 	if (old->on_ping != NULL)

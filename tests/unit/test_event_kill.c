@@ -106,7 +106,7 @@ enum reader_kind {
 struct reader_state {
 	struct event_base *base;
 	struct turn *turn;
-	struct event *first;   /* fires once a batch, before the reader */
+	bool crash_submitted;   /* fires once a batch, before the reader */
 	struct turn_job crash;
 	uint32_t total;  /* events in the store, as of the last batch */
 	uint32_t enough; /* then leave; 0: never */
@@ -148,8 +148,6 @@ on_committed(void *ctx, int rc)
 {
 	const struct reader_state *state = ctx;
 
-	if (state->first != NULL)
-		(void)event_add(state->first, NULL);
 	if (rc == 0 && state->enough > 0 && state->total >= state->enough)
 		(void)event_base_loopbreak(state->base);
 }
@@ -196,16 +194,15 @@ crash_done(struct turn_job *job, int rc)
 	(void)raise(SIGKILL);
 }
 
+/* Gathers before the reader does, so its job stands before the batch. */
 static void
-on_readable_first(evutil_socket_t fd, short what, void *arg)
+crash_gather(void *arg)
 {
 	struct reader_state *state = arg;
 
-	(void)fd;
-	(void)what;
-	if (draw(CRASH_ONE_IN) != 0)
+	if (state->crash_submitted || draw(CRASH_ONE_IN) != 0)
 		return;
-	/* it shares the transaction of the batch that is read next */
+	state->crash_submitted = true;
 	state->crash.apply = crash_apply;
 	state->crash.done = crash_done;
 	turn_submit(state->turn, &state->crash);
@@ -240,16 +237,13 @@ read_events(struct scratch *fixture, int fd, enum reader_kind kind,
 	state.base = event_base_new();
 	(void)event_base_priority_init(state.base, 2);
 	state.turn = turn_new(state.base, fixture->store);
+	if (kind == READER_NEXT &&
+	    turn_add_gather(state.turn, crash_gather, &state) != 0)
+		_exit(6);
 	reader = event_reader_new(state.base, state.turn, fixture->store, SLOT,
 	    &ping_interval_ms, &ops, &state);
 	if (enough > 0 && total_in(fixture->store) >= enough)
 		_exit(0);
-	if (kind == READER_NEXT) {
-		state.first = event_new(state.base, fd, EV_READ,
-		    on_readable_first, &state);
-		(void)event_priority_set(state.first, 0);
-		(void)event_add(state.first, NULL);
-	}
 	rc = kind == READER_FIRST ? event_reader_start(reader, fd) :
 	    event_reader_resume(reader, fd, &lost);
 	if (rc != 0) {
