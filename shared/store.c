@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <lmdb.h>
@@ -21,6 +22,7 @@
 #define MAX_TABLES 32
 #define MAX_READERS 1024
 #define FILE_MODE 0600
+#define DISK_FULL_BYTES (1 << 20) /* less free than this is a full disk */
 
 static const char *const table_names[STORE_TABLE_COUNT] = {
 	[STORE_META] = "meta",
@@ -327,13 +329,30 @@ store_begin_write(struct store *store, struct store_txn **txn_out)
 	return 0;
 }
 
+/*
+ * LMDB tells a write that was cut short by a full disk as EIO, the first time
+ * at least.
+ */
+static bool
+disk_is_full(const struct store *store)
+{
+	mdb_filehandle_t fd;
+	struct statvfs fs;
+
+	return mdb_env_get_fd(store->env, &fd) == 0 &&
+	    fstatvfs(fd, &fs) == 0 &&
+	    (uint64_t)fs.f_bavail * fs.f_frsize < DISK_FULL_BYTES;
+}
+
 int
 store_commit(struct store_txn **txn)
 {
-	const int rc = mdb_txn_commit((*txn)->mdb);
+	int rc = mdb_txn_commit((*txn)->mdb);
 
 	stats_set_lock(STATS_LOCK_NONE);
 	stats_add(rc == 0 ? STATS_store_commits : STATS_store_failures, 1);
+	if (rc == EIO && disk_is_full((*txn)->store))
+		rc = ENOSPC;
 	(*txn)->mdb = NULL;
 	*txn = NULL;
 	return map_error(rc);

@@ -51,6 +51,10 @@ enum column {
 	"   EXCLUDED.charges_posted)," \
 	"  calls_posted = GREATEST(n.calls_posted, EXCLUDED.calls_posted)"
 
+/*
+ * An answered call is counted with its charge, not with its row, which comes
+ * later: so successful_calls and charges_posted always belong together.
+ */
 static const char post_sql[] =
     "WITH charge AS ("
     " SELECT * FROM unnest($1::text[], $2::integer[], $3::bigint[],"
@@ -82,7 +86,7 @@ static const char post_sql[] =
     "  status, end_reason, hangup_cause, was_answered, amd_status,"
     "  duration_s, recording, " AT("created_ms") ", " AT("answered_ms") ","
     "  " AT("ended_ms") " FROM call"
-    " ON CONFLICT DO NOTHING RETURNING api_key_id, was_answered"
+    " ON CONFLICT DO NOTHING RETURNING api_key_id"
     "), recorded AS ("
     " INSERT INTO recordings (recording_id, call_id, api_key_id, filename,"
     "  duration_s, size_bytes, created_at)"
@@ -92,9 +96,9 @@ static const char post_sql[] =
     "), delta AS ("
     " SELECT api_key_id, sum(amount)::bigint AS amount,"
     "  sum(calls)::bigint AS calls, sum(answered)::bigint AS answered"
-    " FROM (SELECT api_key_id, amount, 0 AS calls, 0 AS answered"
+    " FROM (SELECT api_key_id, amount, 0 AS calls, 1 AS answered"
     "  FROM charged UNION ALL"
-    "  SELECT api_key_id, 0, 1, was_answered::integer FROM logged) d"
+    "  SELECT api_key_id, 0, 1, 0 FROM logged) d"
     " GROUP BY api_key_id"
     "), balanced AS ("
     " UPDATE api_keys k SET credits = k.credits + d.amount,"

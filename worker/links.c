@@ -26,6 +26,8 @@ static const char *const unread_events[] = { "ChannelVarset",
 	"BridgeCreated", "BridgeDestroyed", "DeviceStateChanged",
 	"EndpointStateChange", "PeerStatusChange", "ContactStatusChange" };
 
+#define REFUSED_PER_LOG 100
+
 struct lane {
 	struct links *links;
 	const char *name;
@@ -42,6 +44,7 @@ struct links {
 	bool all_up;
 	bool noted;     /* the media server is known and compared */
 	bool restarted; /* …and is another process than before */
+	unsigned refused_batches; /* in a row; tried ten times a second */
 };
 
 static void
@@ -214,8 +217,10 @@ on_events_committed(void *ctx, int rc)
 {
 	struct links *links = ctx;
 
-	if (rc != 0)
-		log_error("events could not be stored; trying again",
+	if (rc == 0)
+		links->refused_batches = 0;
+	else if (links->refused_batches++ % REFUSED_PER_LOG == 0)
+		log_error("events can't be stored now; trying again",
 		    LOG_S("error", kap_strerror(rc)));
 	call_events_committed(links->options.events, rc);
 }

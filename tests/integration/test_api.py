@@ -426,9 +426,7 @@ def test_order_of_the_checks(kaphila):
         "MISSING_PARAMETER",
         "Missing required parameter: callId",
     )
-    refused(
-        poor.post("/hangup", json={"callId": 7}), 400, "INVALID_PARAMETER"
-    )
+    refused(poor.post("/hangup", json={"callId": 7}), 400, "INVALID_PARAMETER")
     refused(
         poor.post("/hangup", json={"callId": NOBODYS_CALL}),
         404,
@@ -536,8 +534,10 @@ def test_live_calls_of_several_workers(kaphila, sink):
         calls.append(
             kaphila.api(key).make_call(number(digits), webhookUrl=sink.url)
         )
-        sink.wait(calls[-1], "call.ringing" if len(calls) % 2 == 0
-                  else "recording.started")
+        sink.wait(
+            calls[-1],
+            "call.ringing" if len(calls) % 2 == 0 else "recording.started",
+        )
 
     item = {
         "callId": "str",
@@ -613,7 +613,9 @@ def test_what_makecall_takes(kaphila):
         assert place(ringTimeout=given)["ringTimeoutSeconds"] == effective
     assert place(number=14155550003)["success"] is True
     assert place(number="+1 (415) 555-00.03")["success"] is True
-    assert place(voiceName="cmn-CN-Wavenet-A")["voiceName"] == "cmn-CN-Wavenet-A"
+    assert (
+        place(voiceName="cmn-CN-Wavenet-A")["voiceName"] == "cmn-CN-Wavenet-A"
+    )
     assert place(useAmd=True)["amdEnabled"] is True
     empty = client.post("/makecall")
     refused(

@@ -32,7 +32,9 @@ class Wire:
         text = f"{start}\r\nHost: {self.host}\r\n".encode()
         text += self.authorization
         for line in lines:
-            text += (line if isinstance(line, bytes) else line.encode()) + b"\r\n"
+            text += (
+                line if isinstance(line, bytes) else line.encode()
+            ) + b"\r\n"
         return text
 
     def talk(self, sent):
@@ -303,7 +305,11 @@ FIELDS = (
     ]
     # --- webhook targets ---
     + [
-        (f"webhookUrl {value!r}", {"webhookUrl": value}, {"INVALID_WEBHOOK_URL"})
+        (
+            f"webhookUrl {value!r}",
+            {"webhookUrl": value},
+            {"INVALID_WEBHOOK_URL"},
+        )
         for value in (
             "file:///etc/passwd",
             "file:/etc/passwd",
@@ -408,74 +414,144 @@ def test_heads(wire, strict):
         return text.replace(b"HOST", host).replace(b"KEY", wire.authorization)
 
     table = [
-        ("a key of 10 KB", bare(
-            b"GET /api/me HTTP/1.1\r\nHOSTAuthorization: Bearer ak_"
-            + b"x" * 10240 + b"\r\n\r\n"), {401}),
-        ("a Basic key of 10 KB", bare(
-            b"GET /api/me HTTP/1.1\r\nHOSTAuthorization: Basic "
-            + b"QUFB" * 2560 + b"\r\n\r\n"), {401}),
-        ("a key of 100 KB", bare(
-            b"GET /api/me HTTP/1.1\r\nHOSTAuthorization: Bearer ak_"
-            + b"x" * 102400 + b"\r\n\r\n"), {431}),
+        (
+            "a key of 10 KB",
+            bare(
+                b"GET /api/me HTTP/1.1\r\nHOSTAuthorization: Bearer ak_"
+                + b"x" * 10240
+                + b"\r\n\r\n"
+            ),
+            {401},
+        ),
+        (
+            "a Basic key of 10 KB",
+            bare(
+                b"GET /api/me HTTP/1.1\r\nHOSTAuthorization: Basic "
+                + b"QUFB" * 2560
+                + b"\r\n\r\n"
+            ),
+            {401},
+        ),
+        (
+            "a key of 100 KB",
+            bare(
+                b"GET /api/me HTTP/1.1\r\nHOSTAuthorization: Bearer ak_"
+                + b"x" * 102400
+                + b"\r\n\r\n"
+            ),
+            {431},
+        ),
         ("no colon", request(LENGTH, "X-Broken line"), {400}),
         ("no name", request(LENGTH, ": value"), {400}),
-        ("space before the colon", request(f"Content-Length : {len(BODY)}"),
-         {400}),
+        (
+            "space before the colon",
+            request(f"Content-Length : {len(BODY)}"),
+            {400},
+        ),
         ("a folded line", request(LENGTH, "X-A: 1", " more"), {400}),
         ("two lengths", request(LENGTH, "Content-Length: 0"), {400}),
         ("the same length twice", request(LENGTH, LENGTH), {400}),
-        ("a list of lengths",
-         request(f"Content-Length: {len(BODY)}, {len(BODY)}"), {400}),
+        (
+            "a list of lengths",
+            request(f"Content-Length: {len(BODY)}, {len(BODY)}"),
+            {400},
+        ),
         ("negative length", request("Content-Length: -1"), {400}),
         ("signed length", request(f"Content-Length: +{len(BODY)}"), {400}),
         ("hexadecimal length", request("Content-Length: 0x19"), {400}),
         ("a huge length", request("Content-Length: " + "9" * 30), {400}),
-        ("length and chunks",
-         request(LENGTH, "Transfer-Encoding: chunked"), {400}),
+        (
+            "length and chunks",
+            request(LENGTH, "Transfer-Encoding: chunked"),
+            {400},
+        ),
         ("unknown coding", request("Transfer-Encoding: xchunked"), {400}),
         ("two codings", request("Transfer-Encoding: gzip, chunked"), {400}),
-        ("bad chunk size", request(
-            "Transfer-Encoding: chunked", body=b"0x3\r\nabc\r\n0\r\n\r\n"),
-         {400}),
-        ("signed chunk size", request(
-            "Transfer-Encoding: chunked", body=b"+3\r\nabc\r\n0\r\n\r\n"),
-         {400}),
-        ("GET with a body", request(
-            LENGTH, start="GET /api/me HTTP/1.1"), {400}),
+        (
+            "bad chunk size",
+            request(
+                "Transfer-Encoding: chunked", body=b"0x3\r\nabc\r\n0\r\n\r\n"
+            ),
+            {400},
+        ),
+        (
+            "signed chunk size",
+            request(
+                "Transfer-Encoding: chunked", body=b"+3\r\nabc\r\n0\r\n\r\n"
+            ),
+            {400},
+        ),
+        (
+            "GET with a body",
+            request(LENGTH, start="GET /api/me HTTP/1.1"),
+            {400},
+        ),
         ("NUL in a header", request(LENGTH, b"X-A: 1\x002"), {400}),
         ("a control in a header", request(LENGTH, b"X-A: 1\x012"), {400}),
         ("bare LF", bare(b"GET /api/me HTTP/1.1\nHOSTKEY\r\n"), {400}),
-        ("bare CR", bare(b"GET /api/me HTTP/1.1\r\nHOSTX-A: 1\r2\r\n\r\n"),
-         {400}),
+        (
+            "bare CR",
+            bare(b"GET /api/me HTTP/1.1\r\nHOSTX-A: 1\r2\r\n\r\n"),
+            {400},
+        ),
         ("no Host", bare(b"GET /api/me HTTP/1.1\r\nKEY\r\n"), {400}),
         ("two Hosts", bare(b"GET /api/me HTTP/1.1\r\nHOSTHOSTKEY\r\n"), {400}),
-        ("500 headers", request(
-            LENGTH, *(f"X-{i}: 1" for i in range(500))), {431}),
-        ("1 MB of headers", request(
-            LENGTH, *(f"X-{i}: {'y' * 1000}" for i in range(1000))), {431}),
-        ("a path of 100 KB", request(
-            start="GET /" + "x" * 102400 + " HTTP/1.1"), {431}),
+        (
+            "500 headers",
+            request(LENGTH, *(f"X-{i}: 1" for i in range(500))),
+            {431},
+        ),
+        (
+            "1 MB of headers",
+            request(LENGTH, *(f"X-{i}: {'y' * 1000}" for i in range(1000))),
+            {431},
+        ),
+        (
+            "a path of 100 KB",
+            request(start="GET /" + "x" * 102400 + " HTTP/1.1"),
+            {431},
+        ),
         ("no version", bare(b"GET /api/me\r\nHOSTKEY\r\n"), {400}),
         ("HTTP/2.0", bare(b"GET /api/me HTTP/2.0\r\nHOSTKEY\r\n"), {505}),
         ("HTTP/9", bare(b"GET /api/me HTTP/9\r\nHOSTKEY\r\n"), {400}),
         ("two spaces", bare(b"GET  /api/me HTTP/1.1\r\nHOSTKEY\r\n"), {400}),
         ("no path", bare(b"GET HTTP/1.1\r\nHOSTKEY\r\n"), {400}),
-        ("absolute form", bare(
-            b"GET http://x/api/me HTTP/1.1\r\nHOSTKEY\r\n"), {400}),
-        ("dot segments", bare(
-            b"GET /calls/../api/me HTTP/1.1\r\nHOSTKEY\r\n"), {400}),
-        ("escaped slash", bare(
-            b"GET /calls%2f1 HTTP/1.1\r\nHOSTKEY\r\n"), {400}),
-        ("escaped NUL", bare(
-            b"GET /calls/1%00 HTTP/1.1\r\nHOSTKEY\r\n"), {400}),
-        ("CONNECT", bare(
-            b"CONNECT x:1 HTTP/1.1\r\nHOSTKEY\r\n"), {400, 405}),
-        ("an unknown method", bare(
-            b"BREW /calls HTTP/1.1\r\nHOSTKEY\r\n"), {405}),
-        ("a method of 10 KB", bare(
-            b"X" * 10240 + b" /calls HTTP/1.1\r\nHOSTKEY\r\n"), {400, 405}),
-        ("TLS", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 64,
-         {400}),
+        (
+            "absolute form",
+            bare(b"GET http://x/api/me HTTP/1.1\r\nHOSTKEY\r\n"),
+            {400},
+        ),
+        (
+            "dot segments",
+            bare(b"GET /calls/../api/me HTTP/1.1\r\nHOSTKEY\r\n"),
+            {400},
+        ),
+        (
+            "escaped slash",
+            bare(b"GET /calls%2f1 HTTP/1.1\r\nHOSTKEY\r\n"),
+            {400},
+        ),
+        (
+            "escaped NUL",
+            bare(b"GET /calls/1%00 HTTP/1.1\r\nHOSTKEY\r\n"),
+            {400},
+        ),
+        ("CONNECT", bare(b"CONNECT x:1 HTTP/1.1\r\nHOSTKEY\r\n"), {400, 405}),
+        (
+            "an unknown method",
+            bare(b"BREW /calls HTTP/1.1\r\nHOSTKEY\r\n"),
+            {405},
+        ),
+        (
+            "a method of 10 KB",
+            bare(b"X" * 10240 + b" /calls HTTP/1.1\r\nHOSTKEY\r\n"),
+            {400, 405},
+        ),
+        (
+            "TLS",
+            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 64,
+            {400},
+        ),
         ("an odd expectation", request(LENGTH, "Expect: tea"), {417}),
     ]
 

@@ -251,3 +251,27 @@ def test_far_end_hangs_up_without_a_reason(kaphila, sink, asterisk, ports, tmp_p
         sipp.wait()
     assert (ended["status"], ended["endReason"], ended["hangupCause"]) == (
         "completed", "normal_hangup", "16")
+
+
+def test_counters_of_the_key_hold_at_every_look(asterisk, database, make_kaphila, sink):
+    """successfulCalls and credits are right while the charge is posted and
+    the call's row is not there yet, with the key read anew meanwhile."""
+    kaphila = make_kaphila(asterisk.media, database, {"auth.cache_fresh_s": 1})
+    client = kaphila.client()
+    call_id = client.make_call(number("10"), webhookUrl=sink.url)
+    sink.wait(call_id, "call.answered")
+    wait_until(
+        lambda: database.query("SELECT credits FROM api_keys") == [(999,)],
+        "the charge in PostgreSQL")
+    read_at = database.query("SELECT last_used FROM api_keys")[0][0]
+
+    def read_anew():
+        me = client.get("/api/me").json()["apiKey"]
+        assert (me["totalCalls"], me["successfulCalls"], me["credits"]) == (1, 1, 999)
+        return database.query("SELECT last_used FROM api_keys")[0][0] != read_at
+
+    wait_until(read_anew, "the key to be read anew")
+    client.post("/hangup", json={"callId": call_id})
+    sink.wait(call_id, "call.ended")
+    log_row(database, call_id)
+    read_anew()

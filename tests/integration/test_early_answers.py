@@ -38,9 +38,7 @@ class LateReplies:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
         self._thread.start()
-        self._in_loop(
-            asyncio.start_server(self._serve, "127.0.0.1", self.port)
-        )
+        self._in_loop(asyncio.start_server(self._serve, "127.0.0.1", self.port))
 
     def _in_loop(self, coroutine):
         asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(10)
@@ -167,9 +165,7 @@ def is_idle(asterisk):
 
 
 @pytest.mark.serial
-def test_no_event_is_lost(
-    late_replies, asterisk, database, make_kaphila, sink
-):
+def test_no_event_is_lost(late_replies, asterisk, database, make_kaphila, sink):
     """500 calls: each with all its events, each event once, in order."""
     kaphila = make_kaphila(
         asterisk.media, database, {"asterisk.url": late_replies.url}

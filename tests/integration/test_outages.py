@@ -109,9 +109,7 @@ def test_postgres_away_at_start(
     kaphila.wait_ready()
     assert pids(kaphila) == before
     whole_call(kaphila, kaphila.api(key), sink, own_database)
-    refused(
-        kaphila.api("ak_" + "1" * 32).get("/api/me"), 401, "UNAUTHORIZED"
-    )
+    refused(kaphila.api("ak_" + "1" * 32).get("/api/me"), 401, "UNAUTHORIZED")
 
 
 @pytest.mark.parametrize("how", ["stopped", "frozen"])
@@ -167,9 +165,7 @@ def test_postgres_away_in_the_middle(
     assert pids(kaphila) == before
     me = client.get("/api/me").json()["apiKey"]
     assert (me["credits"], me["totalCalls"], me["successfulCalls"]) == (1, 3, 2)
-    refused(
-        kaphila.api("ak_" + "1" * 32).get("/api/me"), 401, "UNAUTHORIZED"
-    )
+    refused(kaphila.api("ak_" + "1" * 32).get("/api/me"), 401, "UNAUTHORIZED")
 
 
 def test_the_ledger_survives_a_restart_without_postgres(
@@ -303,7 +299,9 @@ def test_recording_of_an_asterisk_that_was_killed(
     sink.wait(call_id, "call.ended")
     # Nothing tells that no more will come: it is taken over after 30 s.
     stored = wait_until(
-        lambda: list(kaphila.recordings_dir.rglob(f"{started['recordingId']}*")),
+        lambda: list(
+            kaphila.recordings_dir.rglob(f"{started['recordingId']}*")
+        ),
         "the file in the store",
         90,
     )
@@ -467,7 +465,8 @@ def test_target_that_fails(kaphila, sink, ports):
     """Answers of 500, and no answer in time: tried again until taken, each
     with the same body; another target is not held up by it."""
     sink.behaviour = lambda delivery: (
-        200 if first.count(delivery.event["eventId"])
+        200
+        if first.count(delivery.event["eventId"])
         else first.append(delivery.event["eventId"]) or 500
     )
     first = []

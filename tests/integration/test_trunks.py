@@ -222,9 +222,7 @@ def test_dial_templates(kaphila, sink):
 def test_a_trunk_that_never_answers(kaphila, sink, database):
     """Nothing listens there: the call ends by the ring timeout, and once."""
     client = kaphila.client(trunks=("dead",))
-    call_id = client.make_call(
-        number("08"), webhookUrl=sink.url, ringTimeout=5
-    )
+    call_id = client.make_call(number("08"), webhookUrl=sink.url, ringTimeout=5)
     ended = sink.wait(call_id, "call.ended")
     assert (ended["status"], ended["endReason"]) == ("no-answer", "no_answer")
     assert ended["wasAnswered"] is False and ended["callDuration"] == 0
