@@ -169,6 +169,11 @@ def test_parallel_calls_never_overspend(kaphila, sink, database):
     assert 0 < answered <= 10
     assert credits_of(client) == 10 - answered
     wait_posted(database, 10 - answered, answered)
-    assert database.query(
-        "SELECT count(*) FROM call_logs WHERE was_answered"
-    ) == [(answered,)]
+    wait_until(
+        lambda: database.query(
+            "SELECT count(*), count(*) FILTER (WHERE was_answered)"
+            " FROM call_logs"
+        )
+        == [(len(placed) + len(mixed), answered)],
+        "the calls' rows",
+    )

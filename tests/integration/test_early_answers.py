@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from harness.waiting import wait_until
-from test_calls import number
+from test_calls import number, requests_empty
 
 CALLS = 500
 RATE = 35  # calls a second to begin with; two cores with sanitizers hold it
@@ -106,29 +106,23 @@ class Caller:
         self._url = sink.url
         self._key = key
         self._room = threading.Semaphore(LIVE_MAX)
-        self._local = threading.local()
         self._pool = ThreadPoolExecutor(16)
         self.answers = []
         sink.behaviour = self._on_delivery
 
-    def _client(self):
-        """A session for each thread; their connections spread over the
-        workers."""
-        if not hasattr(self._local, "client"):
-            self._local.client = self._kaphila.api(self._key)
-        return self._local.client
+    def _post(self, path, body):
+        """On a connection of its own, so to any of the workers."""
+        with self._kaphila.api(self._key) as client:
+            response = client.post(path, json=body, timeout=60)
+        self.answers.append((response.status_code, response.json()))
 
     def _place(self):
-        response = self._client().post(
-            "/makecall",
-            json={"number": number("10"), "webhookUrl": self._url},
-            timeout=60,
+        self._post(
+            "/makecall", {"number": number("10"), "webhookUrl": self._url}
         )
-        self.answers.append((response.status_code, response.json()))
 
     def _hang_up(self, call_id):
-        response = self._client().post("/hangup", json={"callId": call_id})
-        self.answers.append((response.status_code, response.json()))
+        self._post("/hangup", {"callId": call_id})
 
     def _on_delivery(self, delivery):
         if delivery.kind == "call.answered":
@@ -153,15 +147,6 @@ class Caller:
     def close(self):
         """Until what was begun is over."""
         self._pool.shutdown()
-
-
-def is_idle(asterisk):
-    """True if the media Asterisk has no channel and no bridge."""
-    ari = asterisk.media.ari()
-    try:
-        return ari.get("channels") == [] and ari.get("bridges") == []
-    finally:
-        ari.close()
 
 
 @pytest.mark.serial
@@ -194,7 +179,7 @@ def test_no_event_is_lost(late_replies, asterisk, database, make_kaphila, sink):
 
     client = kaphila.api(key)
     assert client.get("/calls").json()["calls"] == []
-    wait_until(lambda: is_idle(asterisk), "no channel and no bridge", 30)
+    wait_until(lambda: requests_empty(asterisk), "no channel and no bridge", 30)
     assert client.get("/api/me").json()["apiKey"]["credits"] == 0
     wait_until(
         lambda: database.query(

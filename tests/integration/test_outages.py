@@ -7,7 +7,7 @@ import re
 import pytest
 from harness.waiting import wait_until
 from test_api import refused
-from test_calls import check_events, log_row, number
+from test_calls import check_events, log_row, number, requests_empty
 
 FAST = {  # seconds of an outage are long enough
     "calls.originate_timeout_ms": 1000,
@@ -62,15 +62,6 @@ def hang_up(client, sink, call_id):
     ended = sink.wait(call_id, "call.ended")
     assert ended["endReason"] == "api_hangup"
     return ended
-
-
-def idle(asterisk):
-    """True if the media Asterisk has no channel and no bridge."""
-    ari = asterisk.media.ari()
-    try:
-        return ari.get("channels") == [] and ari.get("bridges") == []
-    finally:
-        ari.close()
 
 
 def whole_call(kaphila, client, sink, database, digits="08"):
@@ -371,7 +362,9 @@ def test_originate_without_reply(
     assert ended["status"] in ("failed", "canceled")
     assert ended["wasAnswered"] is False
     kaphila.wait_ready()
-    wait_until(lambda: idle(own_asterisk), "no channel and no bridge", 30)
+    wait_until(
+        lambda: requests_empty(own_asterisk), "no channel and no bridge", 30
+    )
     assert log_row(database, call_id)[0] == ended["status"]
     assert client.get(f"/calls/{call_id}").status_code == 404
     assert processed(own_asterisk.carrier) - calls_before <= 1
@@ -403,7 +396,9 @@ def test_hung_up_before_asterisk_replies(
     assert hangup.status_code == 200
     own_asterisk.media.thaw()
     sink.wait(call_id, "call.ended", 60)
-    wait_until(lambda: idle(own_asterisk), "no channel and no bridge", 30)
+    wait_until(
+        lambda: requests_empty(own_asterisk), "no channel and no bridge", 30
+    )
     assert sink.kinds(call_id).count("call.ended") == 1
     assert log_row(database, call_id)[0] in ("canceled", "failed")
 

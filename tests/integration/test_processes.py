@@ -15,7 +15,8 @@ import pytest
 import requests
 from harness import paths, sanitizer
 from harness.waiting import wait_until
-from test_calls import check_events, log_row, number
+from test_calls import check_events, log_row, number, requests_empty
+from test_outages import processed
 
 
 def place(kaphila, key, sink, digits, **body):
@@ -69,15 +70,7 @@ def wait_whole(sink, call_id):
 
 def wait_idle(asterisk):
     """Until the media Asterisk has no channel and no bridge."""
-    ari = asterisk.media.ari()
-    try:
-        wait_until(
-            lambda: ari.get("channels") == [] and ari.get("bridges") == [],
-            "no channel and no bridge",
-            30,
-        )
-    finally:
-        ari.close()
+    wait_until(lambda: requests_empty(asterisk), "no channel and no bridge", 30)
 
 
 def wait_charged(database, granted, answered):
@@ -149,17 +142,11 @@ def test_a_worker_is_killed(kaphila, sink, database, asterisk):
     assert "reconciled a call" not in kaphila.log_text()
 
 
-def dialled(asterisk):
-    """How many calls the carrier has ever had."""
-    text = asterisk.carrier.cli("core show calls")
-    return int(re.search(r"(\d+) calls? processed", text)[1])
-
-
 def test_workers_are_killed_under_traffic(kaphila, sink, database, asterisk):
     """A worker may die between an originate and its reply: such a call has its
     one end too, and no phone rings twice."""
     key = kaphila.create_key()
-    dialled_before = dialled(asterisk)
+    dialled_before = processed(asterisk.carrier)
     over = threading.Event()
 
     def place_on(first):
@@ -216,7 +203,7 @@ def test_workers_are_killed_under_traffic(kaphila, sink, database, asterisk):
     wait_charged(database, 1000, len(answered))
     calls = database.query("SELECT count(*) FROM call_logs")[0][0]
     assert calls >= len(accepted)
-    assert dialled(asterisk) - dialled_before <= calls
+    assert processed(asterisk.carrier) - dialled_before <= calls
     # What had been under way when they died is no longer: they can leave.
     assert kaphila.stop() == 0
     assert "not drained" not in kaphila.log_text()
