@@ -46,7 +46,7 @@ static const struct command commands[] = {
 	    "  kaphilactl keys credits KEY +N|-N\n"
 	    "\n"
 	    "A key's text is shown once, when it is created. A rate limit\n"
-	    "is for an hour; 0 means none.\n",
+	    "is for an hour; 0 means no limit.\n",
 	    ctl_keys },
 	{ "trunks", "add, change and assign trunks",
 	    "  kaphilactl trunks add TRUNK [--template TEMPLATE]\n"

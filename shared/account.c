@@ -74,8 +74,8 @@ account_count(struct account *account, uint32_t limit, uint32_t count,
 	}
 	add_saturated(&account->window_count, count);
 	rate_out->limit = limit;
-	rate_out->allowed = account->window_count <= limit;
-	rate_out->remaining = rate_out->allowed
+	rate_out->allowed = limit == 0 || account->window_count <= limit;
+	rate_out->remaining = account->window_count < limit
 	    ? limit - account->window_count : 0;
 	rate_out->reset_ms = account->window_start_ms + ACCOUNT_WINDOW_MS;
 }

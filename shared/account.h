@@ -48,8 +48,8 @@ KAP_MUST_USE int account_sync(struct store_txn *txn,
     const struct api_key *key);
 
 struct account_rate {
-	uint32_t limit;     /* 0: no request is allowed */
-	uint32_t remaining;
+	uint32_t limit;     /* 0: there is none */
+	uint32_t remaining; /* 0 without a limit */
 	int64_t reset_ms;   /* wall clock: end of the window */
 	bool allowed;
 };
@@ -58,7 +58,7 @@ struct account_rate {
  * Count requests in the key's window of one hour, which begins with its
  * first. `account` is changed, not written.
  *
- * limit  requests an hour, 0 for none
+ * limit  requests an hour; 0: no limit
  * count  how many to count; all of them count, allowed or not
  */
 void account_count(struct account *account, uint32_t limit, uint32_t count,

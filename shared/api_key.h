@@ -45,7 +45,7 @@ struct api_key {
 	uint64_t calls_posted;
 	int64_t total_calls;     /* as posted in PostgreSQL */
 	int64_t successful_calls;
-	uint32_t rate_limit;     /* requests an hour; 0: none allowed */
+	uint32_t rate_limit;     /* requests an hour; 0: no limit */
 	uint32_t pad;
 	int64_t created_ms;
 	int64_t last_used_ms;    /* 0: never */

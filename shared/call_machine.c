@@ -475,6 +475,9 @@ end_unseen(struct step *step, enum call_end_reason reason)
 	if (!has(step, known) || reason == CALL_END_MEDIA_SERVER_LOST)
 		step->call->end_reason = (uint8_t)reason;
 	finish(step, true);
+	/* nobody will tell any more that its recording is finished */
+	if (has(step, CALL_F_RECORDED) && may_record(step))
+		hand_recording_over(step);
 }
 
 static int

@@ -70,7 +70,10 @@ KAP_MUST_USE int api_count_request(struct store_txn *txn,
     const struct api_key *key, struct account *account_out,
     struct account_rate *rate_out);
 
-/* RateLimit, RateLimit-Policy, X-RateLimit-*, and Retry-After if refused. */
+/*
+ * RateLimit, RateLimit-Policy, X-RateLimit-*, and Retry-After if refused;
+ * nothing for a key without a limit.
+ */
 void api_add_rate_headers(struct http_request *req,
     const struct account_rate *rate);
 

@@ -211,6 +211,8 @@ api_add_rate_headers(struct http_request *req,
 	int64_t wait_s = (rate->reset_ms - clock_wall_ms() + 999) / 1000;
 	char text[64];
 
+	if (rate->limit == 0)
+		return;
 	if (wait_s < 1)
 		wait_s = 1;
 	(void)snprintf(text, sizeof(text), "\"hour\";q=%u;w=3600",

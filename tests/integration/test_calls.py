@@ -86,8 +86,9 @@ def test_behaviour(kaphila, database, sink, digits):
     check_events(events)
     kinds = [event["event"] for event in events]
     assert before <= set(kinds[: kinds.index("call.ended")])
-    assert kinds[kinds.index("call.ended") + 1:] == (
-        ["recording.completed"] if answered else [])
+    # The recorder may be quicker than the news of the end, or slower.
+    assert set(kinds[kinds.index("call.ended") + 1:]) <= {"recording.completed"}
+    assert kinds.count("recording.completed") == answered
     wait_until(
         lambda: client.get("/api/me").json()["apiKey"]["credits"] == 1000 - answered,
         "the credit",

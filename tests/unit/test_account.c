@@ -45,7 +45,7 @@ test_rate_window(void **state)
 		    START + 3600000 },
 		{ "several, over", START, 95, 100, 6, START, false, 0,
 		    START + 3600000 },
-		{ "none allowed", START, 0, 0, 1, START, false, 0,
+		{ "no limit", START, 0, 0, 1, START, true, 0,
 		    START + 3600000 },
 		{ "clock set back", START, 100, 100, 1, START - 7200000, true,
 		    99, START - 3600000 },

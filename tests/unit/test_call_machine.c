@@ -232,6 +232,15 @@ static const struct story stories[] = {
 	    { IN(MEDIA_SERVER_LOST), 0, CALL_ENDED,
 	        "-t2 drop bridge-destroy log *ended" },
 	  }, CALL_STATUS_COMPLETED, CALL_END_MEDIA_SERVER_LOST },
+	{ "its Asterisk went away while it recorded", 1, CALL_F_RECORD, {
+	    BORN,
+	    { IN(STASIS_START, .attempt = 1), 0, CALL_ANSWERED,
+	        "-t0 +t1 *initiated -t1 charge +t2 *answered "
+	        "bridge-create bridge-add record" },
+	    { IN(RECORD_OK), 0, CALL_ANSWERED, "" },
+	    { IN(MEDIA_SERVER_LOST), 0, CALL_ENDED,
+	        "-t2 drop +t3 log *ended -t3 job bridge-destroy" },
+	  }, CALL_STATUS_COMPLETED, CALL_END_MEDIA_SERVER_LOST },
 	{ "gone unseen while it rang", 1, 0, {
 	    BORN,
 	    { IN(RINGING, .attempt = 1), 0, CALL_RINGING,

@@ -350,6 +350,8 @@ class Kaphila:
     def close(self):
         """Stop it and return what was wrong with it, as a list of texts."""
         faults = []
+        for session in self._sessions:
+            session.close()
         if self.running:
             faults += self._restart_faults()
             started = time.monotonic()
@@ -359,8 +361,6 @@ class Kaphila:
                     faults.append(f"the master's exit status was {code}")
             except TimedOut as error:
                 faults.append(f"{error} ({time.monotonic() - started:.0f} s)")
-        for session in self._sessions:
-            session.close()
         faults += sanitizer.reports(self.sanitizer_dir)
         faults += [
             f"core file {path}"
@@ -390,7 +390,10 @@ class Kaphila:
         return sanitizer.reports_in(text) + [
             f"logged: {line}"
             for line in text.splitlines()
-            if re.match(r"\S+ error ", line)
+            if (
+                re.match(r"\S+ error ", line)
+                or (not self._restarts_allowed and "ending a child" in line)
+            )
             and not any(
                 allowed.search(line) for allowed in self._allowed_errors
             )
