@@ -5,11 +5,14 @@
 #include "master/keep_env.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <lmdb.h>
 
@@ -20,7 +23,8 @@
 #define MIB ((size_t)1024 * 1024)
 
 struct keep_env {
-	MDB_env *env; /* the only member: it hides LMDB from the header */
+	MDB_env *env;
+	int lock_fd; /* the folder: two masters must never share it */
 };
 
 static int
@@ -77,6 +81,27 @@ store_path(const char *data_dir, char path[PATH_MAX], struct kap_errmsg *msg)
 	return 0;
 }
 
+/* The lock goes with the master; children don't inherit it. */
+static int
+lock_folder(const char *path, int *fd_out, struct kap_errmsg *msg)
+{
+	const int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int error;
+
+	if (fd < 0)
+		return fault(path, errno, msg);
+	if (flock(fd, LOCK_EX | LOCK_NB) == 0) {
+		*fd_out = fd;
+		return 0;
+	}
+	error = errno;
+	(void)close(fd);
+	if (error != EWOULDBLOCK)
+		return fault(path, error, msg);
+	kap_errmsg_set(msg, "another master uses %s", path);
+	return -KAP_EXISTS;
+}
+
 int
 keep_env_open(struct keep_env **env_out, const char *data_dir,
     int64_t map_size_mb, struct kap_errmsg *msg)
@@ -92,8 +117,14 @@ keep_env_open(struct keep_env **env_out, const char *data_dir,
 	env = calloc(1, sizeof(*env));
 	if (env == NULL)
 		return fault(path, ENOMEM, msg);
+	rc = lock_folder(path, &env->lock_fd, msg);
+	if (rc != 0) {
+		free(env);
+		return rc;
+	}
 	rc = open_env(path, (size_t)map_size_mb * MIB, &env->env, msg);
 	if (rc != 0) {
+		(void)close(env->lock_fd);
 		free(env);
 		return rc;
 	}
@@ -107,6 +138,7 @@ keep_env_close(struct keep_env **env)
 	if (*env == NULL)
 		return;
 	mdb_env_close((*env)->env);
+	(void)close((*env)->lock_fd);
 	free(*env);
 	*env = NULL;
 }

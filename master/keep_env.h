@@ -14,10 +14,10 @@
 struct keep_env;
 
 /*
- * Create the folder <data_dir>/store (mode 0700) where it is missing, and
- * open the environment in it.
+ * Create the folder <data_dir>/store (mode 0700) where it is missing, lock it,
+ * and open the environment in it.
  *
- * Returns 0; -KAP_DENIED, -KAP_FULL, -KAP_NOMEM, -KAP_IO, with the words in
+ * Returns 0; -KAP_EXISTS (another master has it); -KAP_DENIED, -KAP_FULL, -KAP_NOMEM, -KAP_IO, with the words in
  * msg. Blocks on the disk; at start-up only.
  */
 KAP_MUST_USE int keep_env_open(struct keep_env **env_out,

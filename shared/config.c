@@ -11,10 +11,12 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <arpa/inet.h>
 #include <ini.h>
 
 #include "child.h"
 #include "log.h"
+#include "pg_dsn.h"
 
 enum key_type { KEY_TEXT, KEY_INT, KEY_BOOL, KEY_CHOICE };
 enum key_flag { KEY_SECRET = 1, KEY_RELOADABLE = 2, KEY_REQUIRED = 4 };
@@ -75,7 +77,7 @@ static const struct config_key keys[] = {
 	TEXT(http, tls_key, 0, "", "its private key (PEM)"),
 
 	TEXT(admin, listen, 0, "127.0.0.1:3001",
-	    "address:port of /health, /ready and /metrics, without keys"),
+	    "address:port of /health and /ready, without keys"),
 
 	INT(store, map_size_mb, 0, "1024", 16, 1048576,
 	    "size of the call table's map; a sparse file"),
@@ -351,13 +353,68 @@ read_line(char *text, int size, void *stream)
 	return got;
 }
 
-/* Rules that span keys. */
+static bool
+is_address(const char *host)
+{
+	unsigned char bytes[16];
+
+	return inet_pton(AF_INET, host, bytes) == 1 ||
+	    inet_pton(AF_INET6, host, bytes) == 1;
+}
+
 static int
-check_whole(const struct config *config, struct kap_errmsg *msg)
+check_listen(const char *key, const char *listen, struct kap_errmsg *msg)
 {
 	char host[CONFIG_TEXT_MAX];
 	uint16_t port;
 
+	if (config_split_listen(listen, host, sizeof(host), &port) == 0 &&
+	    is_address(host))
+		return 0;
+	kap_errmsg_set(msg, "%s must be address:port, not '%s'", key, listen);
+	return -KAP_INVAL;
+}
+
+static int
+check_asterisk_url(const char *url, struct kap_errmsg *msg)
+{
+	static const char scheme[] = "http://";
+	char host[CONFIG_TEXT_MAX];
+	uint16_t port;
+
+	if (strncmp(url, scheme, strlen(scheme)) != 0) {
+		kap_errmsg_set(msg, "asterisk.url must begin with http:// "
+		    "(for TLS, put a stunnel before Asterisk)");
+		return -KAP_INVAL;
+	}
+	if (config_split_listen(url + strlen(scheme), host, sizeof(host),
+	        &port) == 0 &&
+	    (is_address(host) || strcmp(host, "localhost") == 0))
+		return 0;
+	kap_errmsg_set(msg, "asterisk.url must be http://address:port, by "
+	    "address or localhost, not '%s'", url);
+	return -KAP_INVAL;
+}
+
+static int
+check_dsn(const char *text, struct kap_errmsg *msg)
+{
+	struct kap_errmsg why;
+	struct pg_dsn *dsn;
+	const int rc = pg_dsn_parse(&dsn, text, "kaphila", &why);
+
+	if (rc != 0) {
+		kap_errmsg_set(msg, "postgres.dsn: %s", why.text);
+		return rc;
+	}
+	pg_dsn_free(&dsn);
+	return 0;
+}
+
+/* Rules that span keys, and forms that the table can't say. */
+static int
+check_whole(const struct config *config, struct kap_errmsg *msg)
+{
 	for (size_t i = 0; i < KEY_COUNT; i++) {
 		const char *text = (const char *)config + keys[i].offset;
 
@@ -366,19 +423,9 @@ check_whole(const struct config *config, struct kap_errmsg *msg)
 			return -KAP_INVAL;
 		}
 	}
-	if (config_split_listen(config->http.listen, host, sizeof(host),
-	        &port) != 0) {
-		kap_errmsg_set(msg, "http.listen must be address:port, not '%s'",
-		    config->http.listen);
+	if (check_listen("http.listen", config->http.listen, msg) != 0 ||
+	    check_listen("admin.listen", config->admin.listen, msg) != 0)
 		return -KAP_INVAL;
-	}
-	if (config_split_listen(config->admin.listen, host, sizeof(host),
-	        &port) != 0) {
-		kap_errmsg_set(msg,
-		    "admin.listen must be address:port, not '%s'",
-		    config->admin.listen);
-		return -KAP_INVAL;
-	}
 	if (strcmp(config->http.listen, config->admin.listen) == 0) {
 		kap_errmsg_set(msg, "http.listen and admin.listen are the same");
 		return -KAP_INVAL;
@@ -399,12 +446,15 @@ check_whole(const struct config *config, struct kap_errmsg *msg)
 		    "together");
 		return -KAP_INVAL;
 	}
-	if (strncmp(config->asterisk.url, "http://", 7) != 0) {
-		kap_errmsg_set(msg, "asterisk.url must begin with http:// "
-		    "(for TLS, put a stunnel before Asterisk)");
+	if (config->webhook.retry_min_ms > config->webhook.retry_max_ms ||
+	    config->asterisk.reconnect_min_ms >
+	    config->asterisk.reconnect_max_ms) {
+		kap_errmsg_set(msg, "a ..._min_ms is over its ..._max_ms");
 		return -KAP_INVAL;
 	}
-	return 0;
+	if (check_asterisk_url(config->asterisk.url, msg) != 0)
+		return -KAP_INVAL;
+	return check_dsn(config->postgres.dsn, msg);
 }
 
 static int

@@ -632,6 +632,7 @@ store_usage(struct store *store, struct store_usage *out)
 	out->pages_used = in_file > free_pages ? in_file - free_pages : 0;
 	out->readers = info.me_numreaders;
 	out->percent = (uint32_t)(out->pages_used * 100 / out->pages_total);
+	out->disk_is_full = disk_is_full(store);
 	return 0;
 }
 

@@ -160,6 +160,7 @@ struct store_usage {
 	                        those on the free list */
 	uint32_t readers;
 	uint32_t percent; /* of the map in use, 0..100 */
+	bool disk_is_full; /* less than a megabyte is free */
 };
 
 /* How full the map is. Reads, no lock. Returns 0 or -KAP_IO. */

@@ -168,7 +168,7 @@ struct command_row {
 	say *say;
 	enum call_input_kind yes;
 	enum call_input_kind no;
-	bool exists_is_yes; /* 409: it was said before, and done */
+	bool exists_is_yes; /* 409, said before: it was done then */
 };
 
 #define NOTHING CALL_INPUT_COUNT
@@ -215,12 +215,12 @@ ari_request_clear(struct ari_request *request)
 }
 
 enum ari_verdict
-ari_reply_meaning(enum call_command_kind kind, int status,
+ari_reply_meaning(enum call_command_kind kind, unsigned tries, int status,
     enum call_input_kind *input_out)
 {
 	const struct command_row *row = &rows[kind];
 	const bool yes = (status >= 200 && status < 300) ||
-	    (status == 409 && row->exists_is_yes);
+	    (status == 409 && row->exists_is_yes && tries > 1);
 
 	*input_out = yes ? row->yes : row->no;
 	if (kind == CALL_CMD_HANGUP && !yes && status != 404)

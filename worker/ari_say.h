@@ -44,9 +44,11 @@ enum ari_verdict {
 /*
  * What an HTTP status means as the reply to a command.
  *
+ * tries      times the command was taken out of the outbox: what is there
+ *            already at the first try is somebody else's
  * input_out  CALL_INPUT_COUNT: nothing happens to the call
  */
-enum ari_verdict ari_reply_meaning(enum call_command_kind kind, int status,
-    enum call_input_kind *input_out);
+enum ari_verdict ari_reply_meaning(enum call_command_kind kind,
+    unsigned tries, int status, enum call_input_kind *input_out);
 
 #endif

@@ -91,6 +91,27 @@ read_voice(const cJSON *body, struct call_request *request,
 	return 0;
 }
 
+/* Larger ones the JSON parser rounds, and they would come back altered. */
+#define METADATA_NUMBER_MAX 1e15
+
+static bool
+has_rounded_number(const cJSON *value)
+{
+	const cJSON *child;
+
+	if (cJSON_IsNumber(value) &&
+	    (value->valuedouble >= METADATA_NUMBER_MAX ||
+	    value->valuedouble <= -METADATA_NUMBER_MAX))
+		return true;
+	cJSON_ArrayForEach(child, value)
+	{
+		/* no deeper than the body may be */
+		if (has_rounded_number(child))
+			return true;
+	}
+	return false;
+}
+
 static int
 read_metadata(const cJSON *body, struct call_request *request,
     struct api_error *error)
@@ -107,6 +128,10 @@ read_metadata(const cJSON *body, struct call_request *request,
 	if (!cJSON_IsObject(metadata))
 		return api_error_set(error, API_INVALID_PARAMETER,
 		    "Invalid parameter: metadata must be an object");
+	if (has_rounded_number(metadata))
+		return api_error_set(error, API_INVALID_PARAMETER,
+		    "Invalid parameter: metadata has a number of more than "
+		    "15 digits; send it as a string");
 	if (!cJSON_PrintPreallocated(cast.to, text, (int)sizeof(text), 0) ||
 	    strlen(text) > CALL_METADATA_MAX)
 		return api_error_set(error, API_INVALID_PARAMETER,

@@ -41,6 +41,7 @@ struct sent {
 	enum sent_phase phase;
 	enum call_command_kind kind;
 	unsigned attempt;
+	unsigned tries;
 	uint32_t seq;
 	int64_t taken_ms;
 	char call_id[CALL_ID_SIZE];
@@ -96,6 +97,7 @@ sent_new(struct dispatch *dispatch, const char call_id[CALL_ID_SIZE],
 	sent->dispatch = dispatch;
 	sent->kind = (enum call_command_kind)command->kind;
 	sent->attempt = command->attempt;
+	sent->tries = command->tries;
 	sent->seq = command->seq;
 	sent->taken_ms = command->taken_ms;
 	memcpy(sent->call_id, call_id, sizeof(sent->call_id));
@@ -330,7 +332,8 @@ on_reply(void *arg, int status, const char *body, size_t body_len)
 	}
 	if (status >= 300)
 		note_refusal(sent, status, body);
-	if (ari_reply_meaning(sent->kind, status, &meaning) == ARI_TRY_AGAIN) {
+	if (ari_reply_meaning(sent->kind, sent->tries, status, &meaning) ==
+	    ARI_TRY_AGAIN) {
 		wait_ms(sent, SENT_LATER, LATER_MS);
 		return;
 	}

@@ -486,6 +486,7 @@ on_pg_state(void *arg, enum pg_state state, const char *why)
 	case PG_UP:
 		log_info("postgresql is connected");
 		lookup->away = false;
+		key_lookup_probe(lookup);
 		break;
 	case PG_DOWN:
 		if (!lookup->away)
@@ -580,5 +581,15 @@ key_lookup_free(struct key_lookup **lookup)
 bool
 key_lookup_is_up(const struct key_lookup *lookup)
 {
-	return is_up(lookup);
+	return is_up(lookup) && !lookup->refused;
+}
+
+/* A question that nobody waits for, about a hash that no key has. */
+void
+key_lookup_probe(struct key_lookup *lookup)
+{
+	static const uint8_t no_key[API_KEY_HASH_SIZE];
+
+	if (is_up(lookup))
+		join_question(lookup, no_key, NULL, NULL, NULL);
 }

@@ -61,7 +61,10 @@ void key_lookup_free(struct key_lookup **lookup);
 void key_lookup_find(struct key_lookup *lookup, const char *text, size_t len,
     key_lookup_fn *fn, void *arg);
 
-/* Whether PostgreSQL is there now. */
+/* Whether PostgreSQL is there now, and has the schema that keys are in. */
 bool key_lookup_is_up(const struct key_lookup *lookup);
+
+/* Find out anew; for the tick while it isn't up. */
+void key_lookup_probe(struct key_lookup *lookup);
 
 #endif

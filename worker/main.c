@@ -122,11 +122,12 @@ look_at_store(struct worker *worker)
 
 	if (store_usage(worker->store, &usage) != 0)
 		return;
-	full = usage.percent >= FULL_PERCENT;
+	full = usage.percent >= FULL_PERCENT || usage.disk_is_full;
 	if (full != worker->api.overloaded)
 		log_warn(full ? "call table nearly full: no new calls"
 		    : "call table has room again",
-		    LOG_I("percent", usage.percent));
+		    LOG_I("percent", usage.percent),
+		    LOG_S("disk", usage.disk_is_full ? "full" : "ok"));
 	worker->api.overloaded = full;
 	if (store_begin_read(worker->store, &txn) != 0)
 		return;
@@ -143,6 +144,8 @@ on_tick(void *ctx)
 
 	look_at_store(worker);
 	waiters_review(&worker->api);
+	if (!key_lookup_is_up(worker->keys))
+		key_lookup_probe(worker->keys);
 	on_bell(worker);
 }
 

@@ -63,7 +63,7 @@ struct reconcile {
 struct ask {
 	struct reconcile *reconcile;
 	unsigned run;
-	char name[NAME_SIZE]; /* of the channel whose mark is asked for */
+	char name[NAME_SIZE]; /* of the channel or bridge it is about */
 };
 
 static void ask_channels(struct reconcile *reconcile);
@@ -406,26 +406,31 @@ ask_mark(struct reconcile *reconcile, const struct seen_channel *seen)
 static void
 on_bridge_gone(void *arg, int status, const char *body, size_t body_len)
 {
-	(void)status;
+	struct ask *ask = arg;
+
 	(void)body;
 	(void)body_len;
-	free(arg);
+	/* most have gone by themselves since the list was made */
+	if (status >= 200 && status < 300)
+		log_warn("removed a bridge that no call had",
+		    LOG_S("bridge", ask->name));
+	free(ask);
 }
 
 static void
 destroy_bridge(struct reconcile *reconcile, const char *call_id)
 {
+	struct ask *ask = ask_new(reconcile);
 	char name[NAME_SIZE];
 	struct ari_uri uri;
 
-	log_warn("removing a bridge that no call has",
-	    LOG_S("call", call_id));
 	call_bridge_name(call_id, name);
+	if (ask != NULL)
+		memcpy(ask->name, name, sizeof(ask->name));
 	ari_uri_init(&uri);
 	ari_uri_segment(&uri, "bridges");
 	ari_uri_segment(&uri, name);
-	send_ask(reconcile, "DELETE", &uri, on_bridge_gone,
-	    ask_new(reconcile));
+	send_ask(reconcile, "DELETE", &uri, on_bridge_gone, ask);
 }
 
 /* Does a call of the table, of whatever slot, have this channel? */

@@ -488,10 +488,10 @@ def test_kaphilactl_status(kaphila, tmp_path):
     assert gone.returncode == 3 and gone.stderr and gone.stdout == ""
 
 
-def test_a_second_master_is_refused(kaphila):
-    """On the same run directory, while the first one serves on."""
+def start_another(kaphila, config):
+    """Another master beside kaphila's, which must not run; what it said."""
     done = subprocess.run(
-        [paths.MASTER, "--config", kaphila.config_path],
+        [paths.MASTER, "--config", config],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -500,6 +500,23 @@ def test_a_second_master_is_refused(kaphila):
         env=sanitizer.environment(kaphila.sanitizer_dir),
     )
     assert done.returncode not in (0, None)
-    assert done.stderr
+    return done.stderr
+
+
+def test_a_second_master_is_refused(kaphila, ports, tmp_path):
+    """On the same run directory, and on the same data directory with all
+    else its own; the first one serves on."""
+    said = start_another(kaphila, kaphila.config_path)
+    assert f"another master (pid {kaphila.pid()})" in said
+    other = tmp_path / "other.conf"
+    text = kaphila.config_path.read_text(encoding="utf-8")
+    for mine in (str(kaphila.run_dir), kaphila.base_url[7:], kaphila.admin_url[7:]):
+        assert mine in text
+    text = text.replace(str(kaphila.run_dir), str(tmp_path / "other-run"))
+    for mine in (kaphila.base_url[7:], kaphila.admin_url[7:]):
+        text = text.replace(mine, f"127.0.0.1:{ports.take()}")
+    other.write_text(text, encoding="utf-8")
+    said = start_another(kaphila, other)
+    assert f"another master uses {kaphila.data_dir}" in said
     assert kaphila.api().get("/health").status_code == 200
     assert kaphila.status()["master"]["pid"] == kaphila.pid()

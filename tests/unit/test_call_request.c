@@ -125,6 +125,9 @@ static const struct body_row bodies[] = {
 	{ "{" N ",\"record\":\"no\"}", API_INVALID_PARAMETER, "record" },
 	{ "{" N ",\"metadata\":{\"a\":[1,2]}}", API_OK, NULL },
 	{ "{" N ",\"metadata\":[1]}", API_INVALID_PARAMETER, "metadata" },
+	{ "{" N ",\"metadata\":{\"id\":999999999999999}}", API_OK, NULL },
+	{ "{" N ",\"metadata\":{\"a\":[{\"id\":12345678901234567890}]}}",
+	    API_INVALID_PARAMETER, "15 digits" },
 	{ "{" N ",\"unknown\":{\"x\":1}}", API_OK, NULL },
 };
 

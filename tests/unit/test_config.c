@@ -130,6 +130,21 @@ test_faults(void **state KAP_UNUSED)
 		{ "asterisk by https", REQUIRED
 		    "[asterisk]\nurl = https://127.0.0.1:8089\n",
 		    "asterisk.url must begin with http://" },
+		{ "asterisk by name", REQUIRED
+		    "[asterisk]\nurl = http://pbx.example:8088\n",
+		    "asterisk.url must be http://address:port" },
+		{ "asterisk with a password", REQUIRED
+		    "[asterisk]\nurl = http://u:p@127.0.0.1:8088\n",
+		    "asterisk.url must be http://address:port" },
+		{ "listen by name", REQUIRED
+		    "[http]\nlisten = localhost:3000\n",
+		    "http.listen must be address:port" },
+		{ "postgres by name", "[postgres]\ndsn = host=db.example\n"
+		    "[auth]\npepper = 0123456789abcdef0123456789abcdef\n",
+		    "configuration: postgres.dsn: " },
+		{ "waits cross", REQUIRED
+		    "[webhook]\nretry_min_ms = 5000\nretry_max_ms = 10\n",
+		    "is over its" },
 		{ "text too long", "[asterisk]\nuser = " HUNDRED HUNDRED HUNDRED
 		    HUNDRED HUNDRED HUNDRED "\n", ":2: " },
 	};
