@@ -104,7 +104,7 @@ call_cold_get(struct store_txn *txn, const char *call_id,
     struct call_cold *cold_out)
 {
 	struct store_value value;
-	const char *strings[STRINGS_MAX];
+	const char *strings[STRINGS_MAX] = { NULL };
 	uint16_t words[HEAD_WORDS];
 	size_t count;
 	const int rc = store_get(txn, STORE_CALL_COLD, call_id,

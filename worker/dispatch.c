@@ -291,7 +291,7 @@ on_sent_timer(evutil_socket_t fd, short what, void *arg)
 static void
 wait_ms(struct sent *sent, enum sent_phase phase, int ms)
 {
-	const struct timeval after = { ms / 1000, (ms % 1000) * 1000 };
+	const struct timeval after = { ms / 1000, (ms % 1000) * 1000L };
 
 	sent->phase = phase;
 	if (sent->timer == NULL)

@@ -152,7 +152,7 @@ on_tick(void *ctx)
 static void
 on_leave_timer(evutil_socket_t fd, short what, void *arg)
 {
-	const struct timeval again = { 0, LEAVE_LOOK_MS * 1000 };
+	const struct timeval again = { 0, LEAVE_LOOK_MS * 1000L };
 	struct worker *worker = arg;
 
 	(void)fd;

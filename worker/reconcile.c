@@ -108,7 +108,7 @@ forget_lists(struct reconcile *reconcile)
 static void
 wait_ms(struct reconcile *reconcile, enum reconcile_phase phase, int ms)
 {
-	const struct timeval after = { ms / 1000, (ms % 1000) * 1000 };
+	const struct timeval after = { ms / 1000, (ms % 1000) * 1000L };
 
 	reconcile->phase = phase;
 	(void)event_add(reconcile->timer, &after);
