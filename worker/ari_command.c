@@ -54,6 +54,15 @@ finish(struct pending *pending, int status, const char *body, size_t body_len)
 	callback(arg, status, body, body_len);
 }
 
+static int
+compare_ids(const void *a, const void *b)
+{
+	const uint64_t left = *(const uint64_t *)a;
+	const uint64_t right = *(const uint64_t *)b;
+
+	return (left > right) - (left < right);
+}
+
 /*
  * End all requests, oldest first; those that never left say so. Nothing new
  * is taken meanwhile, for the link is down.
@@ -61,15 +70,19 @@ finish(struct pending *pending, int status, const char *body, size_t body_len)
 static void
 finish_all(struct ari_command_link *link, uint64_t written)
 {
-	const uint64_t last = link->last_id;
-	uint64_t id = last < ARI_COMMANDS_MAX ? 1 :
-	    last - ARI_COMMANDS_MAX + 1;
+	uint64_t ids[ARI_COMMANDS_MAX];
+	size_t count = 0;
 
-	for (; id <= last; id++) {
+	for (size_t i = 0; i < ARI_COMMANDS_MAX; i++) {
+		if (link->pending[i].id != 0)
+			ids[count++] = link->pending[i].id;
+	}
+	qsort(ids, count, sizeof(ids[0]), compare_ids);
+	for (size_t i = 0; i < count; i++) {
 		struct pending *pending =
-		    &link->pending[id % ARI_COMMANDS_MAX];
+		    &link->pending[ids[i] % ARI_COMMANDS_MAX];
 
-		if (pending->id == id)
+		if (pending->id == ids[i])
 			finish(pending, pending->mark <= written ? -KAP_GONE :
 			    -KAP_AGAIN, "", 0);
 	}
@@ -89,14 +102,18 @@ static int
 submit(struct ari_command_link *link, struct ari_request *request,
     int64_t timeout_ms, ari_command_cb callback, void *arg)
 {
-	const uint64_t id = link->last_id + 1;
-	struct pending *pending = &link->pending[id % ARI_COMMANDS_MAX];
+	uint64_t id = link->last_id + 1;
+	struct pending *pending;
 	const struct timeval after = { .tv_sec = timeout_ms / 1000,
 		.tv_usec = timeout_ms % 1000 * 1000 };
 	int rc;
 
-	if (pending->id != 0)
+	if (link->in_flight == ARI_COMMANDS_MAX)
 		return -KAP_FULL;
+	/* one that waits long for its reply must not stop those behind it */
+	while (link->pending[id % ARI_COMMANDS_MAX].id != 0)
+		id++;
+	pending = &link->pending[id % ARI_COMMANDS_MAX];
 	request->id = id;
 	rc = link->kind->send(link->transport, request, &pending->mark);
 	if (rc != 0)
