@@ -122,6 +122,16 @@ take_expires(struct new_key *key, const char *text)
 }
 
 static bool
+has_control(const char *text)
+{
+	for (; *text != '\0'; text++) {
+		if ((unsigned char)*text < 0x20 || *text == 0x7f)
+			return true;
+	}
+	return false;
+}
+
+static bool
 take_new_key(int argc, char **argv, struct new_key *key)
 {
 	const char *credits = "0";
@@ -139,8 +149,10 @@ take_new_key(int argc, char **argv, struct new_key *key)
 	memset(key, 0, sizeof(*key));
 	if (!ctl_take_args(argc, argv, 2, options, 4, &key->name, 1))
 		return false;
-	if (*key->name == '\0' || strlen(key->name) > NAME_MAX_BYTES) {
-		ctl_complain("NAME must have 1 to %d bytes", NAME_MAX_BYTES);
+	if (*key->name == '\0' || strlen(key->name) > NAME_MAX_BYTES ||
+	    has_control(key->name)) {
+		ctl_complain("NAME must have 1 to %d bytes, none of them a "
+		    "control character", NAME_MAX_BYTES);
 		return false;
 	}
 	if (!ctl_parse_int("--credits", credits, 0, CREDITS_MAX, &number))
