@@ -25,6 +25,7 @@
 #include "master/watchdog.h"
 #include "shared/clock.h"
 #include "shared/log.h"
+#include "shared/pg_dsn.h"
 
 #define DEFAULT_CONFIG "/etc/kaphila/kaphila.conf"
 
@@ -113,13 +114,35 @@ parse_options(int argc, char **argv, struct options *options)
 	}
 }
 
+/*
+ * What the workers would refuse at their start. Not config.c's, which every
+ * child has: it would bring libpq into all of them.
+ */
+static int
+check_dsn(const struct options *options, const struct config *config,
+    struct kap_errmsg *msg)
+{
+	struct kap_errmsg why;
+	struct pg_dsn *dsn;
+	const int rc = pg_dsn_parse(&dsn, config->postgres.dsn, "kaphila",
+	    &why);
+
+	if (rc == 0)
+		pg_dsn_free(&dsn);
+	else
+		kap_errmsg_set(msg, "%s: postgres.dsn: %s",
+		    options->config_path, why.text);
+	return rc;
+}
+
 /* Read the configuration; answer what only asks about it. */
 static void
 load_config(const struct options *options, struct config *config)
 {
 	struct kap_errmsg msg;
 
-	if (config_load(config, options->config_path, &msg) != 0) {
+	if (config_load(config, options->config_path, &msg) != 0 ||
+	    check_dsn(options, config, &msg) != 0) {
 		(void)fprintf(stderr, "kaphila-master: %s\n", msg.text);
 		exit(1);
 	}

@@ -16,7 +16,6 @@
 
 #include "child.h"
 #include "log.h"
-#include "pg_dsn.h"
 
 enum key_type { KEY_TEXT, KEY_INT, KEY_BOOL, KEY_CHOICE };
 enum key_flag { KEY_SECRET = 1, KEY_RELOADABLE = 2, KEY_REQUIRED = 4 };
@@ -396,21 +395,6 @@ check_asterisk_url(const char *url, struct kap_errmsg *msg)
 	return -KAP_INVAL;
 }
 
-static int
-check_dsn(const char *text, struct kap_errmsg *msg)
-{
-	struct kap_errmsg why;
-	struct pg_dsn *dsn;
-	const int rc = pg_dsn_parse(&dsn, text, "kaphila", &why);
-
-	if (rc != 0) {
-		kap_errmsg_set(msg, "postgres.dsn: %s", why.text);
-		return rc;
-	}
-	pg_dsn_free(&dsn);
-	return 0;
-}
-
 /* Rules that span keys, and forms that the table can't say. */
 static int
 check_whole(const struct config *config, struct kap_errmsg *msg)
@@ -452,9 +436,7 @@ check_whole(const struct config *config, struct kap_errmsg *msg)
 		kap_errmsg_set(msg, "a ..._min_ms is over its ..._max_ms");
 		return -KAP_INVAL;
 	}
-	if (check_asterisk_url(config->asterisk.url, msg) != 0)
-		return -KAP_INVAL;
-	return check_dsn(config->postgres.dsn, msg);
+	return check_asterisk_url(config->asterisk.url, msg);
 }
 
 static int

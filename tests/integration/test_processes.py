@@ -488,6 +488,22 @@ def test_kaphilactl_status(kaphila, tmp_path):
     assert gone.returncode == 3 and gone.stderr and gone.stdout == ""
 
 
+def test_check_config_knows_the_connection_string(kaphila, tmp_path):
+    """What the workers would refuse at their start, --check-config tells."""
+    text = kaphila.config_path.read_text(encoding="utf-8")
+    for dsn, code in ((kaphila.database.url, 0), ("host=db.example", 1), ("bogus://x", 1)):
+        config = tmp_path / "check.conf"
+        config.write_text(text.replace(kaphila.database.url, dsn), encoding="utf-8")
+        done = subprocess.run(
+            [paths.MASTER, "--check-config", "--config", config],
+            stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            timeout=60, check=False,
+            env=sanitizer.environment(kaphila.sanitizer_dir),
+        )
+        assert done.returncode == code, done.stderr
+        assert ("postgres.dsn" in done.stderr) == (code == 1)
+
+
 def start_another(kaphila, config):
     """Another master beside kaphila's, which must not run; what it said."""
     done = subprocess.run(

@@ -139,9 +139,6 @@ test_faults(void **state KAP_UNUSED)
 		{ "listen by name", REQUIRED
 		    "[http]\nlisten = localhost:3000\n",
 		    "http.listen must be address:port" },
-		{ "postgres by name", "[postgres]\ndsn = host=db.example\n"
-		    "[auth]\npepper = 0123456789abcdef0123456789abcdef\n",
-		    "configuration: postgres.dsn: " },
 		{ "waits cross", REQUIRED
 		    "[webhook]\nretry_min_ms = 5000\nretry_max_ms = 10\n",
 		    "is over its" },
