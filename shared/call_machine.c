@@ -666,7 +666,6 @@ call_input_name(enum call_input_kind kind)
 		[CALL_IN_HANGUP] = "hangup",
 		[CALL_IN_ORIGINATE_OK] = "originate-ok",
 		[CALL_IN_ORIGINATE_REFUSED] = "originate-refused",
-		[CALL_IN_BRIDGE_OK] = "bridge-ok",
 		[CALL_IN_BRIDGE_ADD_OK] = "bridge-add-ok",
 		[CALL_IN_BRIDGE_FAILED] = "bridge-failed",
 		[CALL_IN_RECORD_OK] = "record-ok",

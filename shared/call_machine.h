@@ -17,7 +17,6 @@ enum call_input_kind {
 	/* replies of Asterisk to commands */
 	CALL_IN_ORIGINATE_OK,
 	CALL_IN_ORIGINATE_REFUSED, /* Asterisk said no at once */
-	CALL_IN_BRIDGE_OK,
 	CALL_IN_BRIDGE_ADD_OK,
 	CALL_IN_BRIDGE_FAILED, /* no bridge, or not into it */
 	CALL_IN_RECORD_OK,

@@ -27,11 +27,10 @@
 struct event;
 struct event_base;
 
-/* Of runtime.base. A new event gets the middle one by itself. */
+/* Of runtime.base. a new event gets the second by itself. */
 enum child_priority {
 	CHILD_PRIORITY_CONTROL, /* heartbeat, control channel, signals */
 	CHILD_PRIORITY_NORMAL,
-	CHILD_PRIORITY_TURN, /* after the handlers of a turn (turn.h) */
 	CHILD_PRIORITY_COUNT
 };
 

@@ -645,12 +645,6 @@ store_clear_stale_readers(struct store *store)
 	return rc != 0 ? map_error(rc) : dead;
 }
 
-int
-store_sync(struct store *store)
-{
-	return map_error(mdb_env_sync(store->env, 1));
-}
-
 void
 store_put_be32(uint8_t out[4], uint32_t number)
 {

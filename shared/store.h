@@ -170,9 +170,6 @@ KAP_MUST_USE int store_usage(struct store *store, struct store_usage *out);
  * in the master's short-lived helper. Returns the number cleared or -KAP_IO. */
 KAP_MUST_USE int store_clear_stale_readers(struct store *store);
 
-/* Push what `relaxed` durability left in memory to the disk. */
-KAP_MUST_USE int store_sync(struct store *store);
-
 /* Numbers in keys are big-endian, so that they sort. */
 void store_put_be32(uint8_t out[4], uint32_t number);
 void store_put_be64(uint8_t out[8], uint64_t number);

@@ -221,6 +221,27 @@ pick_old(const void *node, VISIT visit, void *arg)
 		review->list[review->count++] = makecall;
 }
 
+/* The calls as they are now; one that is gone has no state. */
+static int
+read_calls(struct api *api, const struct review *review, struct call *calls)
+{
+	struct store_txn *txn;
+	int rc = store_begin_read(api->store, &txn);
+
+	if (rc != 0)
+		return rc;
+	for (unsigned i = 0; i < review->count && rc == 0; i++) {
+		rc = call_table_get(txn,
+		    review->list[i]->change.step.call.id, &calls[i]);
+		if (rc == -KAP_NOENT) {
+			calls[i].state = CALL_NONE;
+			rc = 0;
+		}
+	}
+	store_end_read(&txn);
+	return rc;
+}
+
 void
 waiters_review(struct api *api)
 {
@@ -228,26 +249,22 @@ waiters_review(struct api *api)
 		.before_ms = clock_wall_ms() -
 		    api->maker->originate_timeout_ms,
 	};
-	struct store_txn *txn;
+	struct call calls[REVIEW_MAX];
 
 	twalk_r(api->waiters->tree, pick_old, &review);
-	if (review.count == 0 || store_begin_read(api->store, &txn) != 0)
+	if (review.count == 0 || read_calls(api, &review, calls) != 0)
 		return;
 	for (unsigned i = 0; i < review.count; i++) {
 		struct makecall *makecall = review.list[i];
-		struct call call;
-		const int rc = call_table_get(txn,
-		    makecall->change.step.call.id, &call);
 
-		if (rc == 0 && is_decided(&call)) {
-			answer(api->waiters, makecall, &call);
-		} else if (rc == -KAP_NOENT) {
+		if (calls[i].state == CALL_NONE) {
 			waiters_remove(api->waiters, makecall);
 			answer_timeout(makecall);
 			free(makecall);
+		} else if (is_decided(&calls[i])) {
+			answer(api->waiters, makecall, &calls[i]);
 		}
 	}
-	store_end_read(&txn);
 }
 
 /* --- the transaction ------------------------------------------------------ */

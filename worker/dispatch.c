@@ -467,26 +467,41 @@ resume_head(struct dispatch *dispatch, const struct outbox_head *head)
 		submit(sent, apply_retake);
 }
 
+/* The next heads, and which of them are this worker's. */
+static int
+read_heads(struct dispatch *dispatch, const char *after,
+    struct outbox_head *heads, bool *ours)
+{
+	struct store_txn *txn;
+	int count;
+
+	if (store_begin_read(dispatch->options.store, &txn) != 0)
+		return 0;
+	count = outbox_scan(txn, after, heads, RESUME_BATCH);
+	for (int i = 0; i < count; i++)
+		ours[i] = is_ours(dispatch, txn, &heads[i]);
+	store_end_read(&txn);
+	return count;
+}
+
 void
 dispatch_resume(struct dispatch *dispatch)
 {
 	struct outbox_head heads[RESUME_BATCH];
+	bool ours[RESUME_BATCH];
 	char after[CALL_ID_SIZE] = "";
-	struct store_txn *txn;
 	int count;
 
-	if (!dispatch->ready ||
-	    store_begin_read(dispatch->options.store, &txn) != 0)
+	if (!dispatch->ready)
 		return;
 	do {
-		count = outbox_scan(txn, after, heads, RESUME_BATCH);
+		count = read_heads(dispatch, after, heads, ours);
 		for (int i = 0; i < count; i++) {
 			memcpy(after, heads[i].call_id, sizeof(after));
-			if (is_ours(dispatch, txn, &heads[i]))
+			if (ours[i])
 				resume_head(dispatch, &heads[i]);
 		}
 	} while (count == RESUME_BATCH);
-	store_end_read(&txn);
 }
 
 void

@@ -513,10 +513,15 @@ read_list(struct reconcile *reconcile, int status, const char *body,
 	return list;
 }
 
+/*
+ * A list has come: read it, and go on with `next`. One that can't be read, or
+ * kept, begins the run anew.
+ */
 static void
-on_channels(void *arg, int status, const char *body, size_t body_len)
+take_list(struct ask *ask, int status, const char *body, size_t body_len,
+    int (*read)(struct reconcile *reconcile, const cJSON *list),
+    void (*next)(struct reconcile *reconcile))
 {
-	struct ask *ask = arg;
 	struct reconcile *reconcile = ask->reconcile;
 	const bool is_current = ask->run == reconcile->run;
 	cJSON *list;
@@ -527,32 +532,29 @@ on_channels(void *arg, int status, const char *body, size_t body_len)
 	list = read_list(reconcile, status, body, body_len);
 	if (list == NULL)
 		return;
-	if (read_channels(reconcile, list) == 0)
-		ask_bridges(reconcile);
+	if (read(reconcile, list) == 0)
+		next(reconcile);
 	else
 		retry(reconcile);
 	cJSON_Delete(list);
 }
 
 static void
+settle(struct reconcile *reconcile)
+{
+	wait_ms(reconcile, RECONCILE_SETTLING, SETTLE_MS);
+}
+
+static void
+on_channels(void *arg, int status, const char *body, size_t body_len)
+{
+	take_list(arg, status, body, body_len, read_channels, ask_bridges);
+}
+
+static void
 on_bridges(void *arg, int status, const char *body, size_t body_len)
 {
-	struct ask *ask = arg;
-	struct reconcile *reconcile = ask->reconcile;
-	const bool is_current = ask->run == reconcile->run;
-	cJSON *list;
-
-	free(ask);
-	if (!is_current)
-		return;
-	list = read_list(reconcile, status, body, body_len);
-	if (list == NULL)
-		return;
-	if (read_bridges(reconcile, list) == 0)
-		wait_ms(reconcile, RECONCILE_SETTLING, SETTLE_MS);
-	else
-		retry(reconcile);
-	cJSON_Delete(list);
+	take_list(arg, status, body, body_len, read_bridges, settle);
 }
 
 static void
