@@ -27,7 +27,7 @@
 struct event;
 struct event_base;
 
-/* Of runtime.base. a new event gets the second by itself. */
+/* Of runtime.base. A new event gets the second by itself. */
 enum child_priority {
 	CHILD_PRIORITY_CONTROL, /* heartbeat, control channel, signals */
 	CHILD_PRIORITY_NORMAL,
