@@ -35,7 +35,6 @@ start_program(const struct children *children, struct slot *slot,
 	fds->at[CHILD_FD_STATS] = children->setup.stats_fd;
 	fds->at[CHILD_FD_LISTEN] = slot->listen_fd;
 	fds->at[CHILD_FD_ADMIN] = slot->admin_fd;
-	fds->at[CHILD_FD_EVENTS] = slot->events_fd;
 	fds->at[CHILD_FD_LOCK] = children->setup.lock_fd;
 	for (int i = 0; i < CHILD_BELL_COUNT; i++)
 		fds->at[CHILD_FD_BELLS + i] = children->bells[i];

@@ -30,7 +30,8 @@
 static struct stats_row *
 row_of(const struct children *children, const struct slot *slot)
 {
-	return &children->setup.stats->rows[slot->bell];
+	return &children->setup.stats->rows[stats_row_index(slot->bell,
+	    slot->generation)];
 }
 
 const struct stats_row *
@@ -259,6 +260,9 @@ start_child(struct children *children, struct slot *slot)
 	slot->started_ms = clock_boot_ms();
 	slot_move(slot, SLOT_STARTING);
 	rc = try_start(children, slot);
+	if (rc == 0 && slot->role == CHILD_WORKER)
+		rc = children_send(slot, CHILD_MSG_READ, slot->number,
+		    slot->events_fd);
 	if (rc == 0) {
 		log_info("started", LOG_S("child",
 		    child_role_name(slot->role)),
@@ -487,6 +491,17 @@ children_start(struct children *children)
 		start_child(children, &children->slots[i]);
 }
 
+static uint32_t
+last_generation(const struct children *children, const struct slot *slot)
+{
+	const struct stats_row *rows =
+	    &children->setup.stats->rows[stats_row_index(slot->bell, 0)];
+	const uint32_t even = atomic_load(&rows[0].generation);
+	const uint32_t odd = atomic_load(&rows[1].generation);
+
+	return even > odd ? even : odd;
+}
+
 static int
 add_slot_timer(struct children *children, struct slot *slot)
 {
@@ -494,7 +509,7 @@ add_slot_timer(struct children *children, struct slot *slot)
 	slot->on_spawn_due = event_new(children->setup.base, -1, 0,
 	    on_spawn_due, slot);
 	/* generations go on where the last master's ended */
-	slot->generation = atomic_load(&row_of(children, slot)->generation);
+	slot->generation = last_generation(children, slot);
 	return slot->on_spawn_due != NULL ? 0 : -KAP_NOMEM;
 }
 

@@ -227,13 +227,16 @@ child_parse_args(int argc, char **argv, enum child_role role,
 	const long last_slot = role == CHILD_WORKER ? CHILD_MAX_WORKERS - 1 : 0;
 	long slot;
 	long generation;
+	long beside = 0;
 
 	answer_questions(argc, argv, name);
-	if (argc != 6 || strcmp(argv[1], "--child") != 0 ||
+	if ((argc != 6 && argc != 8) || strcmp(argv[1], "--child") != 0 ||
 	    strcmp(argv[2], "--slot") != 0 ||
 	    !parse_number(argv[3], 0, last_slot, &slot) ||
 	    strcmp(argv[4], "--generation") != 0 ||
-	    !parse_number(argv[5], 1, UINT32_MAX, &generation))
+	    !parse_number(argv[5], 1, UINT32_MAX, &generation) ||
+	    (argc == 8 && (strcmp(argv[6], "--beside") != 0 ||
+	    !parse_number(argv[7], 1, UINT32_MAX, &beside))))
 		refuse_start(name);
 	note_descriptors();
 	if (!child_has_fd(CHILD_FD_CONFIG) || !child_has_fd(CHILD_FD_CONTROL) ||
@@ -242,4 +245,5 @@ child_parse_args(int argc, char **argv, enum child_role role,
 	args_out->role = role;
 	args_out->slot = (int)slot;
 	args_out->generation = (uint32_t)generation;
+	args_out->beside = (uint32_t)beside;
 }

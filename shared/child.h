@@ -5,11 +5,27 @@
  *
  * A child is fork + exec. Its arguments are
  *
- *     kaphila-<role> --child --slot N --generation G
+ *     kaphila-<role> --child --slot N --generation G [--beside H]
+ *
+ * --beside H: the slot's process of generation H still runs. It goes on with
+ * what it holds and leaves; what only one process of a slot may do (webhookd,
+ * recorder: all of their work) waits until it is gone (stats_is_alive).
  *
  * and its descriptors are the ones numbered below; all others but 0, 1 and 2
  * are closed. A descriptor that has nothing behind it in this child (no
  * listener, no event socket yet) is simply closed there.
+ *
+ * Event streams. A slot's Stasis app has one event socket, kept open by the
+ * master, and at most one reader. The master says who that is: CHILD_MSG_READ
+ * (with the socket, if there is one) to a worker that may begin, and
+ * CHILD_MSG_STOP_READING to one that has to end; its CHILD_MSG_UNREAD, or its
+ * death, comes before the next reader's CHILD_MSG_READ. A worker may be made
+ * the reader of streams besides its own: those of slots that are no more.
+ *
+ * A planned restart: the successor starts beside the old process, opens
+ * listeners and links but neither accepts nor reads; READY when its links are
+ * up, or 5 s later. Then the old one is told to stop reading and to drain,
+ * and the successor, once that is said, to read. It accepts from then on.
  *
  * The end of the control channel tells the child that the master is gone: it
  * then finishes what it holds and leaves.
@@ -36,7 +52,6 @@ enum child_fd {
 	CHILD_FD_STATS = 5,   /* the statistics file, shared memory */
 	CHILD_FD_LISTEN = 6,  /* worker: the slot's API listener */
 	CHILD_FD_ADMIN = 7,   /* worker: the slot's admin listener */
-	CHILD_FD_EVENTS = 8,  /* worker: the slot's ARI event socket, if any */
 	CHILD_FD_LOCK = 9,    /* held, not used: a lock on the run directory that
 	                         is free when the last child is gone */
 	CHILD_FD_BELLS = 16   /* first doorbell, in the order of the indexes */
@@ -64,19 +79,27 @@ void child_bell_clear(unsigned bell);
 enum child_message_kind {
 	/* child → master */
 	CHILD_MSG_READY = 1,  /* set up, and serving */
-	CHILD_MSG_EVENTS_FD,  /* carries the ARI event socket (SCM_RIGHTS) */
-	CHILD_MSG_EVENTS_GONE, /* that socket is dead: close your copy */
+	CHILD_MSG_EVENTS_FD,  /* carries `slot`'s event socket (SCM_RIGHTS) */
+	CHILD_MSG_EVENTS_GONE, /* `slot`'s socket is dead: close your copy */
 	CHILD_MSG_STOPPING,   /* leaving by itself; text says why */
+	CHILD_MSG_UNREAD,     /* reads `slot`'s stream no more; what it took is
+	                         committed. `text` "idle": nobody needs it */
+	CHILD_MSG_RESTART,    /* was sent SIGHUP: asks for a successor */
 	/* master → child */
 	CHILD_MSG_DRAIN = 64, /* take no new work, finish, leave */
 	CHILD_MSG_LISTENER,   /* carries a neighbour's API listener */
-	CHILD_MSG_LISTENER_DROP /* give that neighbour's listener back */
+	CHILD_MSG_LISTENER_DROP, /* give that neighbour's listener back */
+	CHILD_MSG_READ,       /* read `slot`'s events; carries its socket, or
+	                         none: connect */
+	CHILD_MSG_STOP_READING, /* stop reading `slot`'s, and say UNREAD */
+	CHILD_MSG_CONFIG      /* carries a checked configuration in a sealed
+	                         memfd: take over what is reloadable */
 };
 
 struct child_message {
 	uint32_t kind;       /* enum child_message_kind */
 	uint32_t generation; /* the child's; a late message of another is void */
-	int32_t slot;        /* CHILD_MSG_LISTENER*: whose */
+	int32_t slot;        /* whose listener or stream it is about */
 	char text[116];      /* NUL-terminated; empty where it has none */
 };
 
@@ -101,6 +124,7 @@ struct child_args {
 	enum child_role role;
 	int slot;            /* 0.. for a worker, 0 for the others */
 	uint32_t generation; /* counts this slot's starts, from 1 */
+	uint32_t beside;     /* the predecessor that still runs; 0: none */
 };
 
 /*

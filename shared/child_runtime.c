@@ -195,7 +195,8 @@ open_stats(const struct child_runtime *runtime)
 
 	if (rc != 0)
 		fatal("statistics file: %s", kap_strerror(rc));
-	stats_use_row(file, runtime->bell, runtime->args.generation);
+	stats_use_row(file, stats_row_index(runtime->bell,
+	    runtime->args.generation), runtime->args.generation);
 	atomic_store_explicit(&stats_row()->ari_link, STATS_LINK_DOWN,
 	    memory_order_relaxed);
 	atomic_store_explicit(&stats_row()->pg_link, STATS_LINK_DOWN,

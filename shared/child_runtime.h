@@ -10,8 +10,8 @@
  *     … close …
  *     child_runtime_deinit(&runtime);
  *
- * The end of the control channel, SIGTERM, SIGHUP and CHILD_MSG_DRAIN all
- * become the one drain request; SIGINT is left to the master, which a
+ * The end of the control channel, SIGTERM and CHILD_MSG_DRAIN all become the
+ * one drain request; SIGHUP asks the master for a successor; SIGINT is left to the master, which a
  * terminal sends it to as well. SIGABRT writes a backtrace first: it is what
  * the watchdog sends to a child that hangs.
  */

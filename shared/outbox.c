@@ -160,7 +160,7 @@ copy_endpoint(struct store_txn *txn, struct outbox_item *item)
 
 int
 outbox_take(struct store_txn *txn, const char *call_id, unsigned slot,
-    int64_t now_ms, struct outbox_item *item_out)
+    uint32_t generation, int64_t now_ms, struct outbox_item *item_out)
 {
 	struct command *command = &item_out->command;
 	int rc = find_head(txn, call_id, command);
@@ -180,6 +180,7 @@ outbox_take(struct store_txn *txn, const char *call_id, unsigned slot,
 	}
 	command->state = COMMAND_SENT;
 	command->slot = (uint8_t)slot;
+	command->generation = generation;
 	command->tries++;
 	command->taken_ms = now_ms;
 	return put_command(txn, call_id, command);

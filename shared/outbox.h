@@ -34,7 +34,7 @@ struct command {
 	uint8_t slot;    /* SENT: the worker that took it */
 	uint16_t tries;  /* times taken */
 	uint32_t seq;    /* within the call */
-	uint32_t pad;
+	uint32_t generation; /* SENT: of that worker; 0: not known */
 	int64_t taken_ms; /* SENT: deadline clock */
 };
 
@@ -69,7 +69,8 @@ KAP_MUST_USE int outbox_drop_waiting(struct store_txn *txn,
  * is under way or not ready; -KAP_FULL, -KAP_IO, -KAP_CORRUPT.
  */
 KAP_MUST_USE int outbox_take(struct store_txn *txn, const char *call_id,
-    unsigned slot, int64_t now_ms, struct outbox_item *item_out);
+    unsigned slot, uint32_t generation, int64_t now_ms,
+    struct outbox_item *item_out);
 
 /*
  * Remove a command that Asterisk has answered, with its reference. One that

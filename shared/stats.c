@@ -13,6 +13,8 @@
 
 static struct stats_row private_row;
 static struct stats_row *row = &private_row;
+static const struct stats_file *mapped; /* NULL until stats_use_row */
+static const struct stats_node private_node = { .workers = 1 };
 
 static const char *const names[] = {
 #define X(name, help) #name,
@@ -106,6 +108,7 @@ stats_create(const char *path)
 void
 stats_use_row(struct stats_file *file, unsigned index, uint32_t generation)
 {
+	mapped = file;
 	row = &file->rows[index];
 	atomic_store_explicit(&row->lock, STATS_LOCK_NONE,
 	    memory_order_relaxed);
@@ -114,6 +117,30 @@ stats_use_row(struct stats_file *file, unsigned index, uint32_t generation)
 	    memory_order_relaxed);
 	stats_heartbeat();
 	atomic_store_explicit(&row->pid, getpid(), memory_order_release);
+}
+
+unsigned
+stats_row_index(unsigned bell, uint32_t generation)
+{
+	return 2 * bell + (generation & 1);
+}
+
+bool
+stats_is_alive(unsigned bell, uint32_t generation)
+{
+	const struct stats_row *owner;
+
+	if (mapped == NULL || bell >= CHILD_BELL_COUNT)
+		return false;
+	owner = &mapped->rows[stats_row_index(bell, generation)];
+	return atomic_load(&owner->pid) != 0 &&
+	    atomic_load(&owner->generation) == generation;
+}
+
+const struct stats_node *
+stats_node(void)
+{
+	return mapped != NULL ? &mapped->node : &private_node;
 }
 
 struct stats_row *

@@ -8,14 +8,17 @@
 #define KAP_STATS_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "child.h"
 #include "errors.h"
 
 #define STATS_MAGIC 0x4b41505354415401ULL
-#define STATS_LAYOUT 1
-#define STATS_ROW_COUNT CHILD_BELL_COUNT /* the doorbells' indexes */
+#define STATS_LAYOUT 2
+/* Two for each doorbell, for a slot's old and new process; and the master's. */
+#define STATS_ROW_COUNT (2 * CHILD_BELL_COUNT + 1)
+#define STATS_ROW_MASTER (2 * CHILD_BELL_COUNT)
 
 /* X(name, help): every counter, once. Only ever append. */
 #define STATS_COUNTERS(X) \
@@ -68,13 +71,38 @@ struct stats_row {
 	_Atomic uint64_t counters[STATS_COUNTER_COUNT];
 };
 
+/* What the whole node is told by the master, its only writer. */
+struct stats_node {
+	_Atomic uint32_t workers; /* slots 0..workers - 1 are served */
+	_Atomic uint32_t paused;  /* not 0: no new calls (kaphilactl drain) */
+};
+
 struct stats_file {
 	uint64_t magic;
 	uint32_t layout;
 	uint32_t row_size;
 	int64_t created_ms;
+	struct stats_node node;
 	struct stats_row rows[STATS_ROW_COUNT];
 };
+
+/*
+ * The row of a process: the two generations of a slot that may run at the
+ * same time have one each. A row's counters go on from its last owner's; a
+ * slot's count is the sum of its two rows.
+ *
+ * bell  0..CHILD_BELL_COUNT - 1
+ */
+unsigned stats_row_index(unsigned bell, uint32_t generation);
+
+/*
+ * Whether that process of a slot still runs, or isn't reaped yet: what it
+ * has under way is then its own. False where no file is mapped. Any process.
+ */
+bool stats_is_alive(unsigned bell, uint32_t generation);
+
+/* The node's; before stats_use_row: one worker, not paused. */
+const struct stats_node *stats_node(void);
 
 /*
  * Map a statistics file from its descriptor, read and write. The mapping

@@ -96,7 +96,8 @@ take(struct store_txn *txn, const struct change_maker *maker,
 	int rc;
 
 	while ((rc = outbox_take(txn, call_id, maker->slot,
-	            clock_deadline_ms(), &change->item)) == 0) {
+	            maker->generation, clock_deadline_ms(),
+	            &change->item)) == 0) {
 		if (is_unwanted_originate(&change->item))
 			rc = refuse_unwanted(txn, maker, change);
 		else if (!is_too_late(&change->item))

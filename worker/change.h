@@ -16,6 +16,7 @@
 /* Who makes the change. */
 struct change_maker {
 	unsigned slot;
+	uint32_t generation;
 	unsigned workers; /* of this node now; slots 0..workers - 1 are alive */
 	unsigned node;
 	int64_t originate_timeout_ms;

@@ -300,10 +300,14 @@ links_open(struct links **links_out, const struct links_options *options,
 		links_close(&links);
 		return rc;
 	}
-	event_link_start(links->event_link,
-	    child_has_fd(CHILD_FD_EVENTS) ? CHILD_FD_EVENTS : -1);
 	*links_out = links;
 	return 0;
+}
+
+void
+links_read_events(struct links *links, int fd)
+{
+	event_link_start(links->event_link, fd);
 }
 
 void

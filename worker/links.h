@@ -32,13 +32,20 @@ struct links_options {
 };
 
 /*
- * Open the links, taking over the event socket of a dead predecessor if the
- * master has kept one. Everything in `options` is borrowed.
+ * Open the links. Events are read from links_read_events on. Everything in
+ * `options` is borrowed.
  *
  * Returns 0; -KAP_INVAL (asterisk.url, in msg); -KAP_NOMEM.
  */
 KAP_MUST_USE int links_open(struct links **links_out,
     const struct links_options *options, struct kap_errmsg *msg);
+
+/*
+ * Read the slot's events from now on (CHILD_MSG_READ).
+ *
+ * fd  the event socket that the master has kept, now the links'; -1: none
+ */
+void links_read_events(struct links *links, int fd);
 
 /* Read no more events; the socket stays with the master. */
 void links_stop_events(struct links *links);

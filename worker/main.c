@@ -205,6 +205,8 @@ on_message(void *ctx, const struct child_message *message, int fd)
 			    LOG_I("slot", message->slot));
 	} else if (message->kind == CHILD_MSG_LISTENER_DROP) {
 		http_server_drop_listener(worker->http, message->slot);
+	} else if (message->kind == CHILD_MSG_READ) {
+		links_read_events(worker->links, fd);
 	}
 }
 
@@ -228,6 +230,7 @@ open_store(struct worker *worker)
 		fatal("out of memory");
 	turn_set_window(worker->turn, config->store.commit_window_ms);
 	worker->maker.slot = (unsigned)worker->runtime.args.slot;
+	worker->maker.generation = worker->runtime.args.generation;
 	worker->maker.workers = (unsigned)config->http.workers;
 	worker->maker.node = (unsigned)config->node.id;
 	worker->maker.originate_timeout_ms =
