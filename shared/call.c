@@ -92,6 +92,22 @@ call_is_live(const struct call *call)
 	return call->state > CALL_NONE && call->state < CALL_ENDED;
 }
 
+enum call_outcome
+call_outcome(const struct call *call)
+{
+	const uint32_t known = CALL_F_INITIATED | CALL_F_API_HANGUP;
+
+	if (call->state == CALL_QUEUED &&
+	    (call->flags & CALL_F_ABANDONED) == 0)
+		return CALL_OUTCOME_OPEN;
+	if ((call->flags & CALL_F_REFUSED) != 0)
+		return CALL_OUTCOME_REFUSED;
+	if ((call->flags & known) != 0)
+		return CALL_OUTCOME_MADE;
+	return (call->flags & CALL_F_ABANDONED) != 0 ?
+	    CALL_OUTCOME_GIVEN_UP : CALL_OUTCOME_LOST;
+}
+
 struct cause_row {
 	unsigned cause; /* Q.850 */
 	enum call_status status;

@@ -94,7 +94,9 @@ enum call_flag {
 	CALL_F_HANGUP_SENT = 1U << 17, /* a hangup is in the outbox or done */
 	CALL_F_CHANNEL_GONE = 1U << 18, /* a hangup found no channel */
 	CALL_F_WEBHOOK = 1U << 19,    /* it has a webhook URL */
-	CALL_F_RECORD_SETTLED = 1U << 20 /* the recorder has done with it */
+	CALL_F_RECORD_SETTLED = 1U << 20, /* the recorder has done with it */
+	CALL_F_IDEMPOTENT = 1U << 21 /* an Idempotency-Key's record waits for
+	                                what becomes of it */
 };
 
 /* Timers of a call; their deadlines lie in the record and in STORE_TIMERS. */
@@ -149,6 +151,18 @@ const char *call_amd_name(enum call_amd amd);
 
 /* Shown by GET /calls, counted as active. */
 bool call_is_live(const struct call *call);
+
+/* What became of a call's originate: what /makecall answers. */
+enum call_outcome {
+	CALL_OUTCOME_OPEN,    /* not known yet */
+	CALL_OUTCOME_MADE,    /* Asterisk has it, or /hangup was sooner */
+	CALL_OUTCOME_REFUSED, /* every trunk refused at once */
+	CALL_OUTCOME_GIVEN_UP, /* no reply in time; hung up if it turns up */
+	CALL_OUTCOME_LOST     /* over unseen: it may have rung */
+};
+
+/* Of any call but one in CALL_NONE. Once not OPEN, never OPEN again. */
+enum call_outcome call_outcome(const struct call *call);
 
 /*
  * What a hangup means (the table of causes in the API's decisions).

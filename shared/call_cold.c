@@ -5,8 +5,9 @@
  *     strings, each with its NUL
  *
  * in the order webhook URL, metadata, voice, then a name and an endpoint for
- * each trunk. Strings of later versions go to the end, so an older reader
- * finds its own.
+ * each trunk, then the idempotency key's hash. Strings of later versions go to
+ * the end, so an older reader finds its own, and a younger one finds that they
+ * are not there.
  */
 #include "call_cold.h"
 
@@ -14,7 +15,8 @@
 
 #define COLD_VERSION 1
 #define FIXED_STRINGS 3
-#define STRINGS_MAX (FIXED_STRINGS + 2 * CALL_TRUNKS_MAX)
+#define LATER_STRINGS 1 /* behind the trunks; older records have none */
+#define STRINGS_MAX (FIXED_STRINGS + 2 * CALL_TRUNKS_MAX + LATER_STRINGS)
 #define HEAD_WORDS 3 /* before the offsets */
 #define COLD_MAX_BYTES 8192
 
@@ -69,6 +71,7 @@ call_cold_put(struct store_txn *txn, const char *call_id,
 		pack(&packer, cold->trunk_names[i], CALL_TRUNK_NAME_MAX);
 		pack(&packer, cold->endpoints[i], CALL_ENDPOINT_MAX);
 	}
+	pack(&packer, cold->idempotency, CALL_IDEMPOTENCY_MAX);
 	if (packer.rc != 0)
 		return packer.rc;
 	head = head_size(packer.count);
@@ -107,6 +110,7 @@ call_cold_get(struct store_txn *txn, const char *call_id,
 	const char *strings[STRINGS_MAX] = { NULL };
 	uint16_t words[HEAD_WORDS];
 	size_t count;
+	size_t known;
 	const int rc = store_get(txn, STORE_CALL_COLD, call_id,
 	    strlen(call_id), &value);
 
@@ -119,7 +123,8 @@ call_cold_get(struct store_txn *txn, const char *call_id,
 	if (words[2] > CALL_TRUNKS_MAX || words[1] < count ||
 	    value.len < head_size(words[1]))
 		return -KAP_CORRUPT;
-	for (size_t i = 0; i < count; i++) {
+	known = words[1] > count ? count + LATER_STRINGS : count;
+	for (size_t i = 0; i < known; i++) {
 		strings[i] = unpack(&value, words[1], i);
 		if (strings[i] == NULL)
 			return -KAP_CORRUPT;
@@ -132,6 +137,7 @@ call_cold_get(struct store_txn *txn, const char *call_id,
 		cold_out->trunk_names[i] = strings[FIXED_STRINGS + 2 * i];
 		cold_out->endpoints[i] = strings[FIXED_STRINGS + 2 * i + 1];
 	}
+	cold_out->idempotency = known > count ? strings[count] : "";
 	return 0;
 }
 

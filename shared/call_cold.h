@@ -17,6 +17,7 @@
 #define CALL_VOICE_MAX 64
 #define CALL_TRUNK_NAME_MAX 64
 #define CALL_ENDPOINT_MAX 160
+#define CALL_IDEMPOTENCY_MAX 64
 
 struct call_cold {
 	const char *webhook_url; /* "" : no events are sent */
@@ -25,6 +26,8 @@ struct call_cold {
 	unsigned trunk_count;    /* 1..CALL_TRUNKS_MAX, in the order of tries */
 	const char *trunk_names[CALL_TRUNKS_MAX];
 	const char *endpoints[CALL_TRUNKS_MAX]; /* "PJSIP/00…@trunk" */
+	const char *idempotency; /* the Idempotency-Key's hash, in
+	                            hexadecimal (idempotency.h); "" : none */
 };
 
 /*

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "account.h"
+#include "idempotency.h"
 #include "ledger_queue.h"
 #include "outbox.h"
 #include "recording_queue.h"
@@ -273,6 +274,39 @@ write_timers(struct work *work, const struct call *before)
 	return 0;
 }
 
+/*
+ * What became of the call is what its Idempotency-Key stands for from now on,
+ * whoever takes this step and whether or not the client still waits. A call
+ * that was given up frees its key. One that was lost doesn't: its phone may
+ * have rung, and a retry must not let it ring again; the answer is its id, of
+ * which call.ended tells the rest.
+ */
+static int
+settle_idempotency(struct work *work)
+{
+	struct call *call = work->call;
+	const enum call_outcome outcome = call_outcome(call);
+	struct idempotency_id id = { .key_id = call->key_id };
+	struct call_cold cold;
+	int rc;
+
+	if ((call->flags & CALL_F_IDEMPOTENT) == 0 ||
+	    outcome == CALL_OUTCOME_OPEN)
+		return 0;
+	call->flags &= ~(uint32_t)CALL_F_IDEMPOTENT;
+	rc = call_cold_get(work->txn, call->id, &cold);
+	if (rc == 0 && idempotency_parse_hash(cold.idempotency, id.hash) != 0)
+		rc = -KAP_CORRUPT;
+	if (rc != 0)
+		return rc;
+	if (outcome == CALL_OUTCOME_GIVEN_UP)
+		return idempotency_forget(work->txn, &id, call->id);
+	rc = idempotency_settle(work->txn, &id, call,
+	    outcome == CALL_OUTCOME_REFUSED ? IDEMPOTENCY_REFUSED :
+	    IDEMPOTENCY_MADE, work->now->wall_ms);
+	return rc == -KAP_NOENT ? 0 : rc;
+}
+
 static int
 carry_out(struct work *work, const struct call *before,
     const struct call_effects *effects)
@@ -285,6 +319,8 @@ carry_out(struct work *work, const struct call *before,
 		rc = do_effect(work, &effects->list[i]);
 	if (rc == 0)
 		rc = write_timers(work, before);
+	if (rc == 0)
+		rc = settle_idempotency(work);
 	if ((entered & CALL_F_IN_STASIS) != 0)
 		work->rings |= CALL_RING_OUTBOX;
 	return rc != 0 ? rc : put_or_delete(work->txn, work->call);

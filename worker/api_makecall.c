@@ -1,7 +1,8 @@
 /*
- * POST /makecall: one transaction counts the request, checks the account,
- * holds a credit, creates the call and takes its originate. The answer waits
- * for Asterisk's first sign of the call, or for its refusal.
+ * POST /makecall: one transaction counts the request, looks its
+ * Idempotency-Key up, checks the account, holds a credit, creates the call and
+ * takes its originate. The answer waits for Asterisk's first sign of the call,
+ * or for its refusal.
  */
 #include "api.h"
 
@@ -9,14 +10,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "call_json.h"
+#include "api_fields.h"
 #include "call_request.h"
 #include "http_server.h"
+#include "json_digest.h"
+#include "makecall_answer.h"
 #include "shared/clock.h"
+#include "shared/idempotency.h"
 #include "shared/log.h"
 #include "shared/stats.h"
 
 #define REVIEW_MAX 64
+#define KEY_HEADER "Idempotency-Key"
+
+static_assert(JSON_DIGEST_SIZE == IDEMPOTENCY_HASH_SIZE,
+    "a record has room for the digest of a body");
 
 struct makecall {
 	struct turn_job job;
@@ -30,6 +38,11 @@ struct makecall {
 	int64_t credits;
 	int64_t available;
 	struct call_request_dial dial;
+	bool has_idempotency; /* an Idempotency-Key came along */
+	bool replayed;        /* …and its answer is there already */
+	struct idempotency_id idempotency;
+	uint8_t body_hash[IDEMPOTENCY_HASH_SIZE];
+	struct idempotency answer; /* stored only with such a key */
 	struct change change;
 };
 
@@ -67,15 +80,11 @@ waiters_remove(struct waiters *waiters, struct makecall *makecall)
 		waiters->count--;
 }
 
-/* Nobody can tell yet what becomes of the call; its id tells which it is. */
 static void
-answer_timeout(struct makecall *makecall)
+answer_unknown(struct makecall *makecall)
 {
-	cJSON *tree = cJSON_CreateObject();
-
-	(void)cJSON_AddStringToObject(tree, "callId",
+	makecall_answer_unknown(makecall->req,
 	    makecall->change.step.call.id);
-	api_reply_error_tree(makecall->req, API_TELEPHONY_TIMEOUT, tree);
 }
 
 void
@@ -88,7 +97,7 @@ waiters_free(struct waiters **waiters)
 		    *(struct makecall **)(*waiters)->tree;
 
 		waiters_remove(*waiters, makecall);
-		answer_timeout(makecall);
+		answer_unknown(makecall);
 		free(makecall);
 	}
 	free(*waiters);
@@ -96,52 +105,6 @@ waiters_free(struct waiters **waiters)
 }
 
 /* --- answers ------------------------------------------------------------- */
-
-static const char *
-trunk_name(const struct makecall *makecall, unsigned attempt)
-{
-	if (attempt == 0 || attempt > makecall->dial.count)
-		return "";
-	return makecall->dial.trunks[attempt - 1].name;
-}
-
-static void
-answer_call(struct makecall *makecall, const struct call *call)
-{
-	cJSON *tree = call_json_success();
-
-	(void)cJSON_AddStringToObject(tree, "callId", call->id);
-	(void)cJSON_AddStringToObject(tree, "status", "ringing");
-	(void)cJSON_AddBoolToObject(tree, "amdEnabled",
-	    makecall->request.use_amd);
-	(void)cJSON_AddStringToObject(tree, "voiceName",
-	    makecall->request.voice);
-	(void)cJSON_AddNumberToObject(tree, "credits",
-	    (double)makecall->credits);
-	(void)cJSON_AddNumberToObject(tree, "ringTimeoutSeconds",
-	    call->ring_timeout_s);
-	(void)cJSON_AddStringToObject(tree, "trunk",
-	    trunk_name(makecall, call->attempt));
-	(void)cJSON_AddNumberToObject(tree, "trunkAttempts", call->attempt);
-	(void)cJSON_AddNumberToObject(tree, "totalTrunks",
-	    makecall->dial.count);
-	call_json_add_timestamp(tree);
-	http_reply_json(makecall->req, 200, tree);
-}
-
-static void
-answer_refused(struct makecall *makecall, const struct call *call)
-{
-	cJSON *tree = cJSON_CreateObject();
-	cJSON *tried = cJSON_AddArrayToObject(tree, "attemptedTrunks");
-
-	for (unsigned i = 1; i <= call->attempt; i++)
-		(void)cJSON_AddItemToArray(tried,
-		    cJSON_CreateString(trunk_name(makecall, i)));
-	(void)cJSON_AddNumberToObject(tree, "totalTrunks",
-	    makecall->dial.count);
-	api_reply_error_tree(makecall->req, API_ORIGINATION_FAILED, tree);
-}
 
 static void
 answer_verdict(struct makecall *makecall)
@@ -162,28 +125,49 @@ answer_verdict(struct makecall *makecall)
 	api_reply_error_tree(makecall->req, makecall->verdict, tree);
 }
 
-/* Is it known by now what the answer is? */
+/*
+ * The answer as it stands in the store, so that it is the one that a retry
+ * gets. False where there is none for this call.
+ */
 static bool
-is_decided(const struct call *call)
+read_answer(struct makecall *makecall)
 {
-	return call->state != CALL_QUEUED ||
-	    (call->flags & CALL_F_ABANDONED) != 0;
+	struct idempotency stored;
+	struct store_txn *txn;
+	int rc;
+
+	if (!makecall->has_idempotency ||
+	    store_begin_read(makecall->api->store, &txn) != 0)
+		return false;
+	rc = idempotency_find(txn, &makecall->idempotency, 0, &stored);
+	store_end_read(&txn);
+	if (rc != 0 || stored.state == IDEMPOTENCY_UNDER_WAY ||
+	    strcmp(stored.call_id, makecall->answer.call_id) != 0)
+		return false;
+	makecall->answer = stored;
+	return true;
 }
 
-/* Answer and free a request that waited. */
+/* Answer and free a request that waited; call NULL: its record is gone. */
 static void
-answer(struct waiters *waiters, struct makecall *makecall,
-    const struct call *call)
+answer(struct makecall *makecall, const struct call *call)
 {
-	const uint32_t known = CALL_F_INITIATED | CALL_F_API_HANGUP;
+	const enum call_outcome outcome = call != NULL ? call_outcome(call) :
+	    CALL_OUTCOME_LOST;
 
-	waiters_remove(waiters, makecall);
-	if ((call->flags & CALL_F_REFUSED) != 0)
-		answer_refused(makecall, call);
-	else if ((call->flags & known) == 0)
-		answer_timeout(makecall);
-	else
-		answer_call(makecall, call);
+	waiters_remove(makecall->api->waiters, makecall);
+	if (read_answer(makecall)) {
+		makecall_answer(makecall->req, &makecall->answer);
+	} else if (outcome == CALL_OUTCOME_GIVEN_UP ||
+	    outcome == CALL_OUTCOME_LOST) {
+		answer_unknown(makecall);
+	} else {
+		makecall->answer.state = outcome == CALL_OUTCOME_REFUSED ?
+		    IDEMPOTENCY_REFUSED : IDEMPOTENCY_MADE;
+		makecall->answer.attempt = call->attempt;
+		makecall->answer.answered_ms = clock_wall_ms();
+		makecall_answer(makecall->req, &makecall->answer);
+	}
 	free(makecall);
 }
 
@@ -194,12 +178,13 @@ api_call_changed(struct api *api, const struct change *change)
 	struct makecall wanted;
 	void *found;
 
-	if (change->step.state_before > CALL_QUEUED || !is_decided(call))
+	if (change->step.state_before > CALL_QUEUED ||
+	    call_outcome(call) == CALL_OUTCOME_OPEN)
 		return;
 	memcpy(wanted.change.step.call.id, call->id, sizeof(call->id));
 	found = tfind(&wanted, &api->waiters->tree, compare_waiters);
 	if (found != NULL)
-		answer(api->waiters, *(struct makecall **)found, call);
+		answer(*(struct makecall **)found, call);
 }
 
 /* Waiters that a review looks at; the rest has its turn at the next. */
@@ -257,13 +242,10 @@ waiters_review(struct api *api)
 	for (unsigned i = 0; i < review.count; i++) {
 		struct makecall *makecall = review.list[i];
 
-		if (calls[i].state == CALL_NONE) {
-			waiters_remove(api->waiters, makecall);
-			answer_timeout(makecall);
-			free(makecall);
-		} else if (is_decided(&calls[i])) {
-			answer(api->waiters, makecall, &calls[i]);
-		}
+		if (calls[i].state == CALL_NONE)
+			answer(makecall, NULL);
+		else if (call_outcome(&calls[i]) != CALL_OUTCOME_OPEN)
+			answer(makecall, &calls[i]);
 	}
 }
 
@@ -273,29 +255,87 @@ waiters_review(struct api *api)
 static enum api_code
 judge_process(const struct api *api)
 {
-	if (api->draining)
+	if (api->draining || atomic_load(&stats_node()->paused) != 0)
 		return API_DRAINING;
 	if (api->overloaded)
 		return API_OVERLOADED;
 	return api->links_up ? API_OK : API_TELEPHONY_UNAVAILABLE;
 }
 
-/* In the order that the API promises. */
-static enum api_code
-judge(struct makecall *makecall)
+/* What its Idempotency-Key stands for by now: nothing, or the answer. */
+static int
+judge_retry(struct makecall *makecall, struct store_txn *txn)
 {
-	enum api_code process;
+	struct idempotency record;
+	int rc;
 
-	if (!makecall->rate.allowed)
-		return API_RATE_LIMIT_EXCEEDED;
-	if (makecall->body_error.code != API_OK)
-		return makecall->body_error.code;
+	if (!makecall->has_idempotency)
+		return 0;
+	rc = idempotency_find(txn, &makecall->idempotency,
+	    clock_deadline_ms(), &record);
+	if (rc != 0)
+		return rc == -KAP_NOENT ? 0 : rc;
+	if (memcmp(record.body_hash, makecall->body_hash,
+	        sizeof(record.body_hash)) != 0) {
+		makecall->verdict = API_IDEMPOTENCY_KEY_REUSED;
+	} else if (record.state == IDEMPOTENCY_UNDER_WAY) {
+		makecall->verdict = API_IDEMPOTENCY_IN_PROGRESS;
+	} else {
+		makecall->answer = record;
+		makecall->replayed = true;
+	}
+	return 0;
+}
+
+/* Whether there is what a new call needs. */
+static enum api_code
+judge_means(const struct makecall *makecall)
+{
 	if (makecall->available <= 0)
 		return API_INSUFFICIENT_CREDITS;
 	if (makecall->key.trunk_count == 0)
 		return API_NO_TRUNKS_ASSIGNED;
-	process = judge_process(makecall->api);
-	return process;
+	return judge_process(makecall->api);
+}
+
+/* In the order that the API promises; from the start at each try. */
+static int
+judge(struct makecall *makecall, struct store_txn *txn)
+{
+	int rc;
+
+	makecall->replayed = false;
+	makecall->verdict = makecall->rate.allowed ?
+	    makecall->body_error.code : API_RATE_LIMIT_EXCEEDED;
+	if (makecall->verdict != API_OK)
+		return 0;
+	rc = judge_retry(makecall, txn);
+	if (rc == 0 && makecall->verdict == API_OK && !makecall->replayed)
+		makecall->verdict = judge_means(makecall);
+	return rc;
+}
+
+/* All of the answer that is known when the call is made. */
+static void
+prepare_answer(struct makecall *makecall)
+{
+	const struct call_request_dial *dial = &makecall->dial;
+	struct idempotency *record = &makecall->answer;
+
+	memset(record, 0, sizeof(*record));
+	record->use_amd = makecall->request.use_amd;
+	record->ring_timeout_s = makecall->request.ring_timeout_s;
+	record->credits = makecall->credits;
+	memcpy(record->call_id, makecall->change.step.call.id,
+	    sizeof(record->call_id));
+	memcpy(record->body_hash, makecall->body_hash,
+	    sizeof(record->body_hash));
+	memcpy(record->voice, makecall->request.voice,
+	    sizeof(record->voice));
+	record->trunk_count = (uint8_t)dial->count;
+	for (unsigned i = 0; i < dial->count; i++)
+		strncpy(record->trunks[i], dial->trunks[i].name,
+		    sizeof(record->trunks[i]) - 1);
 }
 
 static int
@@ -308,6 +348,7 @@ create_call(struct makecall *makecall, struct store_txn *txn)
 		.voice = makecall->request.voice,
 		.trunk_count = dial->count,
 	};
+	char hash[IDEMPOTENCY_HEX_SIZE];
 	struct call call;
 
 	for (unsigned i = 0; i < dial->count; i++) {
@@ -316,8 +357,30 @@ create_call(struct makecall *makecall, struct store_txn *txn)
 	}
 	call_request_fill_call(&makecall->request, &makecall->key, &call);
 	call.trunk_count = (uint8_t)dial->count;
+	if (makecall->has_idempotency) {
+		call.flags |= CALL_F_IDEMPOTENT;
+		idempotency_format_hash(makecall->idempotency.hash, hash);
+		cold.idempotency = hash;
+	}
 	return change_create(txn, makecall->api->maker, &call, &cold,
 	    &makecall->change);
+}
+
+/* The call, and what its Idempotency-Key stands for from now on. */
+static int
+create(struct makecall *makecall, struct store_txn *txn)
+{
+	const struct config *config = makecall->api->config;
+	int rc = create_call(makecall, txn);
+
+	if (rc != 0)
+		return rc;
+	prepare_answer(makecall);
+	if (!makecall->has_idempotency)
+		return 0;
+	return idempotency_create(txn, &makecall->idempotency,
+	    &makecall->answer, config->idempotency.keep_s * 1000,
+	    clock_deadline_ms());
 }
 
 static int
@@ -332,44 +395,32 @@ apply_makecall(struct turn_job *job, struct store_txn *txn)
 		return rc;
 	makecall->credits = account_credits(&account, &makecall->key);
 	makecall->available = account_available(&account, &makecall->key);
-	makecall->verdict = judge(makecall);
-	if (makecall->verdict != API_OK)
-		return 0;
+	rc = judge(makecall, txn);
+	if (rc != 0 || makecall->verdict != API_OK || makecall->replayed)
+		return rc;
 	if (call_request_dial(&makecall->request, &makecall->key,
 	        account.round_robin++, &makecall->dial) != 0) {
 		makecall->verdict = API_INTERNAL_ERROR;
 		return 0;
 	}
 	rc = account_put(txn, makecall->key.id, &account);
-	return rc != 0 ? rc : create_call(makecall, txn);
+	return rc != 0 ? rc : create(makecall, txn);
 }
 
-static void
-done_makecall(struct turn_job *job, int rc)
-{
-	struct makecall *makecall = (struct makecall *)job;
-	struct api *api = makecall->api;
-	const struct call *call = &makecall->change.step.call;
+/* --- after the commit ----------------------------------------------------- */
 
-	if (rc != 0) {
-		makecall->body_error.code = API_OK;
-		makecall->verdict = api_code_of_store(rc);
-		log_error("a call could not be created",
-		    LOG_S("req", http_request_id(makecall->req)),
-		    LOG_S("error", kap_strerror(rc)));
-	} else {
-		api_add_rate_headers(makecall->req, &makecall->rate);
-	}
-	if (makecall->verdict != API_OK) {
-		answer_verdict(makecall);
-		free(makecall);
-		return;
-	}
+/* Its call is there: the answer waits for Asterisk. */
+static void
+follow_call(struct makecall *makecall)
+{
+	struct api *api = makecall->api;
+
 	stats_add(STATS_calls_created, 1);
-	log_info("call accepted", LOG_S("call", call->id),
+	log_info("call accepted",
+	    LOG_S("call", makecall->change.step.call.id),
 	    LOG_S("req", http_request_id(makecall->req)),
 	    LOG_S("key", makecall->key.key_id),
-	    LOG_S("trunk", trunk_name(makecall, 1)));
+	    LOG_S("trunk", makecall->answer.trunks[0]));
 	if (tsearch(makecall, &api->waiters->tree, compare_waiters) == NULL) {
 		api_reply_code(makecall->req, API_INTERNAL_ERROR);
 		dispatch_follow(api->dispatch, &makecall->change);
@@ -381,10 +432,104 @@ done_makecall(struct turn_job *job, int rc)
 }
 
 static void
+answer_replay(struct makecall *makecall)
+{
+	log_info("call answered again",
+	    LOG_S("call", makecall->answer.call_id),
+	    LOG_S("req", http_request_id(makecall->req)),
+	    LOG_S("key", makecall->key.key_id));
+	http_reply_add_header(makecall->req, "Idempotent-Replayed", "true");
+	makecall_answer(makecall->req, &makecall->answer);
+}
+
+static void
+done_makecall(struct turn_job *job, int rc)
+{
+	struct makecall *makecall = (struct makecall *)job;
+
+	if (rc != 0) {
+		makecall->body_error.code = API_OK;
+		makecall->verdict = api_code_of_store(rc);
+		log_error("a call could not be created",
+		    LOG_S("req", http_request_id(makecall->req)),
+		    LOG_S("error", kap_strerror(rc)));
+	} else {
+		api_add_rate_headers(makecall->req, &makecall->rate);
+	}
+	if (makecall->verdict == API_OK && !makecall->replayed) {
+		follow_call(makecall);
+		return;
+	}
+	if (makecall->verdict != API_OK)
+		answer_verdict(makecall);
+	else
+		answer_replay(makecall);
+	free(makecall);
+}
+
+/* --- the request ---------------------------------------------------------- */
+
+static int
+read_key_header(struct makecall *makecall)
+{
+	const char *text = http_request_header(makecall->req, KEY_HEADER);
+
+	if (text == NULL)
+		return 0;
+	if (http_request_header_count(makecall->req, KEY_HEADER) > 1)
+		return api_error_set(&makecall->body_error,
+		    API_INVALID_PARAMETER,
+		    "Invalid parameter: " KEY_HEADER " came more than once");
+	if (!idempotency_text_is_valid(text))
+		return api_error_set(&makecall->body_error,
+		    API_INVALID_PARAMETER, "Invalid parameter: " KEY_HEADER
+		    " must have 1 to %d printable characters",
+		    IDEMPOTENCY_TEXT_MAX);
+	makecall->has_idempotency = true;
+	return 0;
+}
+
+/*
+ * What tells whether the next one with the same key is a retry. The same body
+ * is one that says the same: a client that writes its JSON anew for a retry,
+ * with its members in another order, must not be refused just when it
+ * matters. Compared is what was sent, not what it was understood as, for
+ * defaults may change between two tries.
+ */
+static int
+identify_request(struct makecall *makecall, const cJSON *body)
+{
+	int rc;
+
+	if (!makecall->has_idempotency)
+		return 0;
+	makecall->idempotency.key_id = makecall->key.id;
+	rc = idempotency_hash(
+	    http_request_header(makecall->req, KEY_HEADER),
+	    makecall->idempotency.hash);
+	return rc != 0 ? rc : json_digest(body, makecall->body_hash);
+}
+
+static void
+read_request(struct makecall *makecall)
+{
+	struct api_error *error = &makecall->body_error;
+	cJSON *body;
+
+	if (api_read_body(makecall->req, &body, error) != 0)
+		return;
+	if (call_request_read(body, makecall->api->config,
+	        &makecall->request, error) == 0 &&
+	    read_key_header(makecall) == 0)
+		error->code = identify_request(makecall, body) == 0 ?
+		    API_OK : API_INTERNAL_ERROR;
+	cJSON_Delete(body);
+}
+
+static void
 on_key(struct api *api, struct http_request *req, const struct api_key *key)
 {
 	struct makecall *makecall = calloc(1, sizeof(*makecall));
-	cJSON *body;
 
 	if (makecall == NULL) {
 		api_reply_code(req, API_INTERNAL_ERROR);
@@ -393,12 +538,7 @@ on_key(struct api *api, struct http_request *req, const struct api_key *key)
 	makecall->api = api;
 	makecall->req = req;
 	makecall->key = *key;
-	if (api_read_body(req, &body, &makecall->body_error) == 0) {
-		if (call_request_read(body, api->config, &makecall->request,
-		        &makecall->body_error) == 0)
-			makecall->body_error.code = API_OK;
-		cJSON_Delete(body);
-	}
+	read_request(makecall);
 	makecall->job.apply = apply_makecall;
 	makecall->job.done = done_makecall;
 	turn_submit(api->turn, &makecall->job);

@@ -1,0 +1,18 @@
+/*
+ * Empties the table of idempotency keys of answers that are too old, also
+ * when no new ones come.
+ */
+#ifndef KAP_IDEMPOTENCY_SWEEP_H
+#define KAP_IDEMPOTENCY_SWEEP_H
+
+#include "shared/store.h"
+#include "shared/turn.h"
+
+/*
+ * Delete some, if any are due; for the tick. Any worker may do it: what one
+ * has deleted, another doesn't find. Never blocks but for a look into the
+ * store.
+ */
+void idempotency_sweep(struct turn *turn, struct store *store);
+
+#endif
