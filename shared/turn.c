@@ -9,6 +9,8 @@
 
 #include <event2/event.h>
 
+#include "crash_point.h"
+
 struct turn {
 	struct store *store;
 	/*
@@ -44,16 +46,22 @@ static int
 commit_together(struct turn *turn, struct turn_job *jobs)
 {
 	struct store_txn *txn;
-	int rc = store_begin_write(turn->store, &txn);
+	int rc;
 
+	CRASH_POINT(turn_before_begin);
+	rc = store_begin_write(turn->store, &txn);
 	if (rc != 0)
 		return rc;
+	CRASH_POINT(turn_begun);
 	rc = apply_all(jobs, txn);
 	if (rc != 0) {
 		store_abort(&txn);
 		return rc;
 	}
-	return store_commit(&txn);
+	CRASH_POINT(turn_applied);
+	rc = store_commit(&txn);
+	CRASH_POINT(turn_committed);
+	return rc;
 }
 
 static int

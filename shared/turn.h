@@ -75,7 +75,7 @@ void turn_submit_lazily(struct turn *turn, struct turn_job *job);
  * Called in the order of their adding. Returns 0, or -KAP_FULL with
  * TURN_GATHERS_MAX there.
  */
-#define TURN_GATHERS_MAX 4
+#define TURN_GATHERS_MAX 72 /* an event stream each, and some */
 KAP_MUST_USE int turn_add_gather(struct turn *turn, void (*gather)(void *arg),
     void *arg);
 

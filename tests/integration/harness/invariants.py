@@ -1,0 +1,282 @@
+"""What must hold when the calls of a node are over, whatever was killed
+meanwhile. Each rule is a function that yields its violations as texts, so a
+test shows all of them at once.
+
+    wait_settled(kaphila, left=lambda: left_in_asterisk(media))
+    found = check(kaphila, sink_events(sink), accepted)
+    assert not found, "\\n".join(found)
+
+Events are the bodies of webhooks that were answered 2xx, repeats included, as
+dicts; `accepted` are the ids of calls that an answer of /makecall named.
+"""
+
+import json
+import subprocess
+from collections import defaultdict
+
+from . import paths, sanitizer
+from .waiting import wait_until
+
+STORE_DUMP = paths.BUILD / "tests" / "store-dump"
+
+# What a call leaves nothing in. Keys, accounts, streams and answers that are
+# kept for Idempotency-Keys stay.
+EMPTY_TABLES = (
+    "calls",
+    "call_cold",
+    "calls_by_key",
+    "commands",
+    "timers",
+    "webhooks",
+    "webhook_retry",
+    "recordings",
+    "ledger",
+    "ledger_aside",
+)
+SHOWN = 20  # of the violations of one rule
+
+
+def store_dump(kaphila):
+    """What is in the node's store: tables, accounts, calls, commands."""
+    done = subprocess.run(
+        [STORE_DUMP, kaphila.data_dir],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=sanitizer.environment(kaphila.sanitizer_dir),
+        check=False,
+    )
+    assert done.returncode == 0, f"store-dump: {done.stdout}{done.stderr}"
+    return json.loads(done.stdout)
+
+
+def sink_events(sink):
+    """Every event that a sink took, repeats included."""
+    return [d.event for d in list(sink.deliveries) if d.answer < 300]
+
+
+def left_in_asterisk(media, known=None):
+    """Channels and bridges that a media Asterisk has; with `known` only those
+    whose name tells of one of these calls."""
+    ari = media.ari()
+    try:
+        names = [
+            f"{kind} {thing['id']}"
+            for kind in ("channel", "bridge")
+            for thing in ari.get(f"{kind}s")
+        ]
+    finally:
+        ari.close()
+    if known is None:
+        return names
+    return [name for name in names if any(one in name for one in known)]
+
+
+def wait_settled(kaphila, left=None, timeout_s=60.0):
+    """Until nothing of any call is in the store, and left() is empty."""
+    last = [None]
+
+    def settled():
+        dump = store_dump(kaphila)
+        last[0] = {
+            name: count
+            for name, count in dump["tables"].items()
+            if count and name in EMPTY_TABLES
+        }
+        if last[0]:
+            last[0].update({k: dump[k] for k in ("calls", "commands")})
+            return False
+        last[0] = left() if left else []
+        return not last[0]
+
+    wait_until(
+        settled, lambda: f"everything to settle: {last[0]}", timeout_s, 0.2
+    )
+
+
+def check(kaphila, events, accepted, left=(), *, silent=(), whole_files=True):
+    """Every violation, as a list of texts; empty is good.
+
+    kaphila      a settled node, running or not; its database is its own
+    events       see above
+    accepted     ids of accepted calls; further ones are found by themselves
+    left         what left_in_asterisk (or a simulator) told
+    silent       ids of calls that have no webhook
+    whole_files  every recording that began came whole into the store: false
+                 where an Asterisk died, or has no files
+    """
+    logs = call_rows(kaphila)
+    found = []
+    rules = (
+        event_faults(events),
+        call_faults(events, accepted, logs, silent),
+        table_faults(store_dump(kaphila)),
+        money_faults(kaphila, logs),
+        recording_faults(kaphila, events, silent, whole_files),
+        (f"left in Asterisk: {thing}" for thing in left),
+    )
+    for rule in rules:
+        faults = list(rule)
+        found += faults[:SHOWN]
+        if len(faults) > SHOWN:
+            found.append(f"... and {len(faults) - SHOWN} more like these")
+    return found
+
+
+def call_rows(kaphila):
+    """{call id: (status, was_answered, key)} of call_logs."""
+    return {
+        call_id: rest
+        for call_id, *rest in kaphila.database.query(
+            "SELECT call_id, status, was_answered, api_key_id FROM call_logs"
+        )
+    }
+
+
+def by_call(events):
+    """{call id: {event id: event}}, repeats left out."""
+    calls = defaultdict(dict)
+    for event in events:
+        calls[event["callId"]].setdefault(event["eventId"], event)
+    return calls
+
+
+def event_faults(events):
+    """Of each call: sequences 1, 2, 3 ..., one event each; call.ended once;
+    what comes twice is the same both times."""
+    first = {}
+    for event in events:
+        if first.setdefault(event["eventId"], event) != event:
+            yield f"{event['eventId']} came with two bodies"
+    for call_id, own in by_call(events).items():
+        numbers = sorted(event["sequence"] for event in own.values())
+        told = [(e["sequence"], e["event"]) for e in own.values()]
+        if numbers != list(range(1, len(numbers) + 1)):
+            yield f"{call_id}: a gap or a double in {sorted(told)}"
+        kinds = [event["event"] for event in own.values()]
+        for kind in set(kinds):
+            if kinds.count(kind) > 1 and kind in (
+                "call.initiated",
+                "call.answered",
+                "call.ended",
+                "recording.completed",
+            ):
+                yield f"{call_id}: {kinds.count(kind)} × {kind}"
+
+
+def call_faults(events, accepted, logs, silent=()):
+    """Each call has one call.ended and one row, and both say the same."""
+    calls = by_call(events)
+    for call_id in {*accepted, *calls, *logs}:
+        kinds = {e["event"]: e for e in calls[call_id].values()}
+        row = logs.get(call_id)
+        if row is None:
+            yield f"{call_id}: no row in call_logs"
+            continue
+        status, was_answered, _ = row
+        if call_id in silent:
+            continue
+        # Refused by every trunk at once, and nobody heard the answer.
+        if not kinds and call_id not in accepted and status == "failed":
+            continue
+        ended = kinds.get("call.ended")
+        if ended is None:
+            yield f"{call_id}: no call.ended, of {sorted(kinds)}"
+        elif ended["status"] != status or ended["wasAnswered"] != was_answered:
+            yield (
+                f"{call_id}: call.ended says {ended['status']}, answered"
+                f" {ended['wasAnswered']}; its row {row}"
+            )
+        if ("call.answered" in kinds) != was_answered:
+            yield f"{call_id}: answered {was_answered}, of {sorted(kinds)}"
+
+
+def table_faults(dump):
+    """Nothing of a call is left in the store, no hold, no live call."""
+    for name in EMPTY_TABLES:
+        if dump["tables"][name]:
+            yield f"the store has {dump['tables'][name]} records in {name}"
+    for call in dump["calls"]:
+        yield f"left in the store: {call}"
+    for command in dump["commands"]:
+        yield f"left in the outbox: {command}"
+    for account in dump["accounts"]:
+        if account["holds"] or account["live"]:
+            yield f"an account that is not at rest: {account}"
+
+
+def money_faults(kaphila, logs):
+    """Balance = granted - answered, by call and in sum; the counters agree."""
+    query = kaphila.database.query
+    answered = {call_id for call_id, row in logs.items() if row[1]}
+    charged = {
+        row[0]
+        for row in query(
+            "SELECT call_id FROM credit_ledger WHERE kind = 'charge'"
+        )
+    }
+    for call_id in answered - charged:
+        yield f"{call_id}: answered and not charged"
+    for call_id in charged - answered:
+        yield f"{call_id}: charged and not answered"
+    for key, credits, granted, total, successful in query(
+        "SELECT id, credits, (SELECT COALESCE(sum(amount), 0)::bigint FROM"
+        " credit_ledger WHERE api_key_id = id AND kind = 'grant'),"
+        " total_calls, successful_calls FROM api_keys"
+    ):
+        own = [row for row in logs.values() if row[2] == key]
+        paid = [row for row in own if row[1]]
+        if credits != granted - len(paid):
+            yield (
+                f"key {key}: balance {credits}, granted {granted},"
+                f" answered {len(paid)}"
+            )
+        if (total, successful) != (len(own), len(paid)):
+            yield (
+                f"key {key}: counts {total} and {successful},"
+                f" rows {len(own)} and {len(paid)}"
+            )
+
+
+def recording_faults(kaphila, events, silent=(), whole_files=True):
+    """One file, one row, one recording.completed for each recording; nothing
+    on its way, nothing left in Asterisk's spool."""
+    folder = kaphila.recordings_dir
+    files = defaultdict(list)
+    for path in folder.rglob("*"):
+        if not path.is_file():
+            continue
+        if "incoming" in path.parts or (
+            whole_files and "damaged" in path.parts
+        ):
+            yield f"left in the recordings' folder: {path.relative_to(folder)}"
+        elif "damaged" not in path.parts:
+            files[path.name].append(path.stat().st_size)
+    rows = dict(
+        kaphila.database.query("SELECT filename, size_bytes FROM recordings")
+    )
+    told = defaultdict(set)
+    for event in events:
+        if event["event"] == "recording.completed":
+            told[event["filename"]].add(event["size"])
+    for name in {*files, *rows, *told}:
+        sizes = files[name]
+        if len(sizes) != 1 or rows.get(name) != sizes[0]:
+            yield f"{name}: files {sizes}, row {rows.get(name)}"
+        elif name.split("-")[1] not in silent and told[name] != set(sizes):
+            yield f"{name}: of {sizes} bytes, told {told[name]}"
+    if not whole_files:
+        return
+    for call_id, own in by_call(events).items():
+        kinds = {event["event"] for event in own.values()}
+        if "recording.started" in kinds and "recording.completed" not in kinds:
+            yield f"{call_id}: its recording never completed"
+    yield from _spool_faults(kaphila, {e["callId"] for e in events})
+
+
+def _spool_faults(kaphila, calls):
+    spool = kaphila.asterisk.recording_dir
+    for path in spool.iterdir() if spool.is_dir() else ():
+        if any(path.name.startswith(f"call-{one}-") for one in calls):
+            yield f"left in Asterisk's spool: {path.name}"

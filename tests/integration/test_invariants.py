@@ -1,0 +1,172 @@
+"""The invariants themselves: each kind of violation is found, and what is well
+is not found fault with. No server is needed."""
+
+import pytest
+from harness import invariants
+
+CALL = "1795000000.1001"
+
+
+def event(sequence, kind, call_id=CALL, **fields):
+    """An event as a webhook has it."""
+    return {
+        "eventId": f"evt_{call_id}_{sequence}",
+        "sequence": sequence,
+        "callId": call_id,
+        "event": kind,
+        **fields,
+    }
+
+
+def ended(sequence, status="completed", answered=True):
+    """call.ended"""
+    return event(sequence, "call.ended", status=status, wasAnswered=answered)
+
+
+TALK = [
+    event(1, "call.initiated"),
+    event(2, "call.answered"),
+    ended(3),
+]
+ROW = {CALL: ("completed", True, 1)}
+BUSY = [event(1, "call.initiated"), ended(2, "busy", False)]
+
+
+@pytest.mark.parametrize(
+    ("events", "found"),
+    [
+        ([], 0),
+        (TALK, 0),
+        (TALK + TALK[1:], 0),  # at least once
+        (list(reversed(TALK)), 0),
+        (TALK[:1] + TALK[2:], 1),  # a gap
+        (TALK[1:], 1),
+        ([*TALK, {**TALK[2], "status": "busy"}], 1),  # another body
+        ([*TALK, {**TALK[2], "eventId": "other"}], 2),  # twice, two ids
+        ([*TALK, ended(4)], 1),
+        ([*TALK, event(4, "recording.completed")], 0),
+        ([*TALK, *(event(n, "recording.completed") for n in (4, 5))], 1),
+    ],
+)
+def test_events(events, found):
+    """Sequences without a gap, bodies that don't change, one end."""
+    faults = list(invariants.event_faults(events))
+    assert len(faults) == found, faults
+
+
+@pytest.mark.parametrize(
+    ("events", "accepted", "logs", "silent", "found"),
+    [
+        (TALK, [CALL], ROW, (), 0),
+        (BUSY, [CALL], {CALL: ("busy", False, 1)}, (), 0),
+        (TALK, [], ROW, (), 0),
+        ([], [], {CALL: ("failed", False, 1)}, (), 0),  # refused at once
+        ([], [CALL], {CALL: ("failed", False, 1)}, (), 1),
+        ([], [CALL], ROW, (CALL,), 0),
+        (TALK, [CALL], {}, (), 1),  # no row
+        ([], [CALL], {}, (), 1),
+        (TALK[:2], [CALL], ROW, (), 1),  # no end
+        (TALK, [CALL], {CALL: ("busy", True, 1)}, (), 1),
+        (BUSY, [CALL], {CALL: ("busy", True, 1)}, (), 2),
+        (TALK, [CALL], {CALL: ("completed", False, 1)}, (), 2),
+        (TALK, [CALL, "1795000000.2001"], ROW, (), 1),
+    ],
+)
+def test_calls(events, accepted, logs, silent, found):
+    """One end and one row for each call, and both say the same."""
+    faults = list(invariants.call_faults(events, accepted, logs, silent))
+    assert len(faults) == found, faults
+
+
+def dump(**changes):
+    """What the store of a node at rest has."""
+    tables = {name: 0 for name in invariants.EMPTY_TABLES}
+    tables.update({"keys": 3, "accounts": 1, "streams": 2})
+    account = {"key": 1, "holds": 0, "live": 0, "charges": 5, "calls": 9}
+    found = {"calls": [], "commands": []}
+    for name, value in changes.items():
+        if name in tables:
+            tables[name] = value
+        else:
+            account[name] = value
+    return {"tables": tables, "accounts": [account], **found}
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [({}, 0), ({"timers": 1}, 1), ({"holds": 1}, 1), ({"live": 2}, 1)]
+    + [({name: 1}, 1) for name in invariants.EMPTY_TABLES],
+)
+def test_tables(changes, found):
+    """Nothing of a call is left, no hold."""
+    faults = list(invariants.table_faults(dump(**changes)))
+    assert len(faults) == found, faults
+
+
+class Node:
+    """A kaphila of answers: of its database, and folders."""
+
+    def __init__(self, folder, rows):
+        self.recordings_dir = folder / "recordings"
+        self.recordings_dir.mkdir()
+        self.database = self
+        self.asterisk = self
+        self.recording_dir = folder / "spool"
+        self.recording_dir.mkdir()
+        self._rows = rows
+
+    def query(self, sql):
+        """The rows for the first of the words that the statement has."""
+        return next(v for k, v in self._rows.items() if k in sql)
+
+
+@pytest.mark.parametrize(
+    ("charges", "keys", "found"),
+    [
+        ([(CALL,)], [(1, 9, 10, 1, 1)], 0),
+        ([], [(1, 9, 10, 1, 1)], 1),
+        ([(CALL,), ("other",)], [(1, 9, 10, 1, 1)], 1),
+        ([(CALL,)], [(1, 8, 10, 1, 1)], 1),
+        ([(CALL,)], [(1, 9, 10, 2, 1)], 1),
+        ([(CALL,)], [(1, 9, 10, 1, 1), (2, 5, 5, 0, 0)], 0),
+    ],
+)
+def test_money(tmp_path, charges, keys, found):
+    """Balance = granted - answered."""
+    node = Node(tmp_path, {"SELECT id": keys, "kind = 'charge'": charges})
+    faults = list(invariants.money_faults(node, ROW))
+    assert len(faults) == found, faults
+
+
+NAME = f"call-{CALL}-1795000000123.wav"
+TOLD = [
+    event(3, "recording.started", filename=NAME),
+    event(4, "recording.completed", filename=NAME, size=5),
+]
+
+
+@pytest.mark.parametrize(
+    ("files", "rows", "events", "found"),
+    [
+        ([f"2026/11/{NAME}"], [(NAME, 5)], TOLD, 0),
+        ([], [], [], 0),
+        ([], [(NAME, 5)], TOLD, 1),
+        ([f"2026/11/{NAME}", f"2026/12/{NAME}"], [(NAME, 5)], TOLD, 1),
+        ([f"2026/11/{NAME}"], [], TOLD, 1),
+        ([f"2026/11/{NAME}"], [(NAME, 6)], TOLD, 1),
+        ([f"2026/11/{NAME}"], [(NAME, 5)], [], 1),
+        ([f"2026/11/{NAME}"], [(NAME, 5)], TOLD[:1], 2),
+        ([f"2026/11/{NAME}", "incoming/x.part"], [(NAME, 5)], TOLD, 1),
+        ([f"2026/11/{NAME}", "damaged/x.wav"], [(NAME, 5)], TOLD, 1),
+        ([f"2026/11/{NAME}", f"../spool/{NAME}"], [(NAME, 5)], TOLD, 1),
+    ],
+)
+def test_recordings(tmp_path, files, rows, events, found):
+    """One file, one row, one event for each; nothing on its way."""
+    node = Node(tmp_path, {"FROM recordings": rows})
+    for name in files:
+        path = node.recordings_dir / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"12345")
+    faults = list(invariants.recording_faults(node, events))
+    assert len(faults) == found, faults
