@@ -16,6 +16,8 @@
 
 #include <lmdb.h>
 
+#include "master/store_check.h"
+
 #define MAX_TABLES 32
 #define MAX_READERS 1024 /* for whoever comes first: this is the master */
 #define FILE_MODE 0600
@@ -122,7 +124,10 @@ keep_env_open(struct keep_env **env_out, const char *data_dir,
 		free(env);
 		return rc;
 	}
-	rc = open_env(path, (size_t)map_size_mb * MIB, &env->env, msg);
+	rc = store_check(data_dir, map_size_mb, msg);
+	if (rc == 0)
+		rc = open_env(path, (size_t)map_size_mb * MIB, &env->env,
+		    msg);
 	if (rc != 0) {
 		(void)close(env->lock_fd);
 		free(env);

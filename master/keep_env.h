@@ -15,10 +15,11 @@ struct keep_env;
 
 /*
  * Create the folder <data_dir>/store (mode 0700) where it is missing, lock it,
- * and open the environment in it.
+ * have what lies in it checked (store_check.h), and open the environment.
  *
- * Returns 0; -KAP_EXISTS (another master has it); -KAP_DENIED, -KAP_FULL, -KAP_NOMEM, -KAP_IO, with the words in
- * msg. Blocks on the disk; at start-up only.
+ * Returns 0; -KAP_EXISTS (another master has it); -KAP_CORRUPT (it can't be
+ * used); -KAP_DENIED, -KAP_FULL, -KAP_NOMEM, -KAP_IO, with the words in msg.
+ * Blocks on the disk; at start-up only.
  */
 KAP_MUST_USE int keep_env_open(struct keep_env **env_out,
     const char *data_dir, int64_t map_size_mb, struct kap_errmsg *msg);

@@ -14,8 +14,13 @@
 #include "master/spawn.h"
 #include "shared/config.h"
 #include "shared/log.h"
+#include "shared/stats.h"
+#include "shared/store.h"
 
 #define DEADLINE_S 2
+#define EXIT_DAMAGED 3
+#define EXIT_CLEARED 16 /* and as many more as there were, */
+#define CLEARED_MAX 200 /* …up to these */
 
 static void
 on_deadline_passed(evutil_socket_t fd KAP_UNUSED, short what KAP_UNUSED,
@@ -36,6 +41,7 @@ reader_check_init(struct reader_check *check, struct event_base *base,
 {
 	check->data_dir = data_dir;
 	check->pid = 0;
+	check->damaged = false;
 	check->on_deadline = event_new(base, -1, 0, on_deadline_passed, check);
 	return check->on_deadline != NULL ? 0 : -KAP_NOMEM;
 }
@@ -76,11 +82,18 @@ reader_check_start(struct reader_check *check)
 bool
 reader_check_reaped(struct reader_check *check, pid_t pid, int wait_status)
 {
+	const int status = WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) :
+	    -1;
+
 	if (check->pid == 0 || pid != check->pid)
 		return false;
 	check->pid = 0;
 	(void)event_del(check->on_deadline);
-	if (!WIFEXITED(wait_status) || WEXITSTATUS(wait_status) != 0)
+	check->damaged = check->damaged || status == EXIT_DAMAGED;
+	if (status > EXIT_CLEARED)
+		stats_add(STATS_readers_cleared,
+		    (uint64_t)(status - EXIT_CLEARED));
+	else if (status != 0)
 		log_warn("reader check failed",
 		    LOG_I("wait_status", wait_status));
 	return true;
@@ -98,5 +111,13 @@ reader_check_run(const char *data_dir)
 	}
 	if (cleared > 0)
 		log_info("cleared stale readers", LOG_I("count", cleared));
-	return 0;
+	/* a file that was cut short ends whoever looks behind its end */
+	if (store_check_length(data_dir, &msg) == -KAP_CORRUPT) {
+		log_error("the call table can't be used any more",
+		    LOG_S("error", msg.text));
+		return EXIT_DAMAGED;
+	}
+	if (cleared > CLEARED_MAX)
+		cleared = CLEARED_MAX;
+	return cleared > 0 ? EXIT_CLEARED + cleared : 0;
 }

@@ -3,6 +3,8 @@
  * the reader slots it left in the store, for they pin old pages. The check
  * takes a lock that a stopped child may hold, so it runs in a process that
  * can be killed: `kaphila-master --clear-readers DATA_DIR`, with a deadline.
+ * It also looks whether the store's file is still as long as it must be: on
+ * one that was cut short no child can live, so the master ends then.
  */
 #ifndef KAP_READER_CHECK_H
 #define KAP_READER_CHECK_H
@@ -20,6 +22,7 @@ struct event_base;
 struct reader_check {
 	const char *data_dir;
 	pid_t pid; /* 0: none runs */
+	bool damaged; /* one has found that the store was cut short */
 	struct event *on_deadline;
 };
 

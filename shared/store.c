@@ -5,6 +5,8 @@
 #include "store.h"
 
 #include <errno.h>
+#include <setjmp.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +24,7 @@
 #define MAX_TABLES 32
 #define MAX_READERS 1024
 #define FILE_MODE 0600
+#define STORE_PATH_SIZE (CONFIG_TEXT_MAX + 8)
 #define DISK_FULL_BYTES (1 << 20) /* less free than this is a full disk */
 
 static const char *const table_names[STORE_TABLE_COUNT] = {
@@ -39,6 +42,8 @@ static const char *const table_names[STORE_TABLE_COUNT] = {
 	[STORE_KEYS] = "keys",
 	[STORE_ACCOUNTS] = "accounts",
 	[STORE_STREAMS] = "streams",
+	[STORE_IDEMPOTENCY] = "idempotency",
+	[STORE_IDEMPOTENCY_AGE] = "idempotency_age",
 };
 
 static const char *const counter_names[STORE_COUNTER_COUNT] = {
@@ -102,12 +107,26 @@ map_error(int rc)
 	}
 }
 
+/* LMDB's own words for these tell a person nothing. */
+static const char *
+error_words(int rc)
+{
+	switch (rc) {
+	case MDB_INVALID:
+		return "no file of LMDB's, or the first pages are damaged";
+	case MDB_VERSION_MISMATCH:
+		return "of another version of LMDB";
+	default:
+		return mdb_strerror(rc);
+	}
+}
+
 static int
 open_failed(struct kap_errmsg *msg, const char *path, const char *what,
     int rc)
 {
 	kap_errmsg_set(msg, "call table %s: %s: %s", path, what,
-	    mdb_strerror(rc));
+	    error_words(rc));
 	return map_error(rc);
 }
 
@@ -125,6 +144,102 @@ env_flags(enum config_durability durability)
 	return MDB_NOTLS | MDB_NOMETASYNC;
 }
 
+/* The pages of one record of the free list that have a number >= `from`. */
+static uint64_t
+count_in_record(const MDB_val *record, uint64_t from)
+{
+	const char *bytes = record->mv_data; /* how many, then their numbers */
+	uint64_t found = 0;
+	size_t count;
+	size_t page;
+
+	memcpy(&count, bytes, sizeof(count));
+	if (from == 0)
+		return count;
+	for (size_t i = 1; i <= count; i++) {
+		memcpy(&page, bytes + i * sizeof(page), sizeof(page));
+		found += page >= from;
+	}
+	return found;
+}
+
+/* LMDB's own table, always the first; no other need be open. */
+static int
+open_free_list(MDB_txn *txn, MDB_cursor **cursor_out)
+{
+	return mdb_cursor_open(txn, 0, cursor_out);
+}
+
+/* Count the free pages with a number >= `from`. */
+static int
+count_free_pages(MDB_cursor *free_list, uint64_t from, uint64_t *pages_out)
+{
+	MDB_val key;
+	MDB_val value;
+	int rc;
+
+	*pages_out = 0;
+	while ((rc = mdb_cursor_get(free_list, &key, &value, MDB_NEXT)) == 0)
+		*pages_out += count_in_record(&value, from);
+	return rc == MDB_NOTFOUND ? 0 : rc;
+}
+
+/* Where a look behind the end of the file goes on. At start-up only. */
+static sigjmp_buf behind_the_end;
+
+static void
+on_bus_error(int signal_number KAP_UNUSED)
+{
+	siglongjmp(behind_the_end, 1);
+}
+
+/* What a look that ends by SIGBUS leaves behind: not on the stack. */
+struct probe {
+	MDB_txn *txn;
+	MDB_cursor *free_list;
+	uint64_t missing;
+};
+
+/*
+ * Whether all pages from `first` to before `end` are free: one that was taken
+ * and freed in the same transaction is never written, so a whole file may end
+ * before it. The free list itself may be among what is cut off.
+ */
+static bool
+are_free(struct probe *probe, uint64_t first, uint64_t end)
+{
+	const struct sigaction jump = { .sa_handler = on_bus_error };
+	struct sigaction before;
+	bool found = false;
+
+	if (sigaction(SIGBUS, &jump, &before) != 0)
+		return false;
+	if (sigsetjmp(behind_the_end, 1) == 0)
+		found = count_free_pages(probe->free_list, first,
+		    &probe->missing) == 0 && probe->missing == end - first;
+	(void)sigaction(SIGBUS, &before, NULL);
+	return found;
+}
+
+static bool
+lacks_only_free_pages(struct store *store, uint64_t first, uint64_t end)
+{
+	struct probe *probe = calloc(1, sizeof(*probe));
+	bool found = false;
+
+	if (probe == NULL)
+		return false;
+	if (mdb_txn_begin(store->env, NULL, MDB_RDONLY, &probe->txn) == 0) {
+		if (open_free_list(probe->txn, &probe->free_list) == 0) {
+			found = are_free(probe, first, end);
+			mdb_cursor_close(probe->free_list);
+		}
+		mdb_txn_abort(probe->txn);
+	}
+	free(probe);
+	return found;
+}
+
 /*
  * A file that was cut short would be a SIGBUS at the first look behind its
  * end, so its length is compared with what its own head says.
@@ -136,6 +251,7 @@ check_length(struct store *store, const char *path, struct kap_errmsg *msg)
 	MDB_stat stat_;
 	mdb_filehandle_t fd;
 	struct stat st;
+	uint64_t size;
 	uint64_t wanted;
 
 	if (mdb_env_info(store->env, &info) != 0 ||
@@ -144,14 +260,33 @@ check_length(struct store *store, const char *path, struct kap_errmsg *msg)
 		kap_errmsg_set(msg, "call table %s: can't be examined", path);
 		return -KAP_IO;
 	}
-	wanted = ((uint64_t)info.me_last_pgno + 1) * stat_.ms_psize;
-	if ((uint64_t)st.st_size < wanted) {
-		kap_errmsg_set(msg, "call table %s: cut short, %lld bytes of "
-		    "%llu", path, (long long)st.st_size,
-		    (unsigned long long)wanted);
-		return -KAP_CORRUPT;
-	}
-	return 0;
+	size = (uint64_t)st.st_size / stat_.ms_psize;
+	wanted = (uint64_t)info.me_last_pgno + 1;
+	if (size >= wanted || lacks_only_free_pages(store, size, wanted))
+		return 0;
+	kap_errmsg_set(msg, "call table %s: cut short, %lld bytes of %llu",
+	    path, (long long)st.st_size,
+	    (unsigned long long)wanted * stat_.ms_psize);
+	return -KAP_CORRUPT;
+}
+
+/* LMDB takes an empty file for a new one: what was in it would be gone
+ * without a word. */
+static int
+check_file(const char *path, struct kap_errmsg *msg)
+{
+	char file[CONFIG_TEXT_MAX + 24];
+	struct stat st;
+
+	(void)snprintf(file, sizeof(file), "%s/data.mdb", path);
+	if (stat(file, &st) != 0)
+		return errno == ENOENT ? 0 :
+		    open_failed(msg, path, "data.mdb", errno);
+	if (S_ISREG(st.st_mode) && st.st_size > 0)
+		return 0;
+	kap_errmsg_set(msg, "call table %s: data.mdb is %s", path,
+	    S_ISREG(st.st_mode) ? "empty" : "no regular file");
+	return -KAP_CORRUPT;
 }
 
 static int
@@ -162,6 +297,8 @@ open_env(struct store *store, const char *path, int64_t map_size_mb,
 
 	if (mkdir(path, 0700) != 0 && errno != EEXIST)
 		return open_failed(msg, path, "mkdir", errno);
+	if ((rc = check_file(path, msg)) != 0)
+		return rc;
 	if ((rc = mdb_env_create(&store->env)) != 0)
 		return open_failed(msg, path, "create", rc);
 	(void)mdb_env_set_maxdbs(store->env, MAX_TABLES);
@@ -266,22 +403,41 @@ open_tables(struct store *store, struct kap_errmsg *msg)
 	return store_commit(&txn);
 }
 
+/* The environment alone; a failure leaves one to be closed by the caller. */
+static int
+open_at(struct store *store, const char *dir, char path[STORE_PATH_SIZE],
+    int64_t map_size_mb, enum config_durability durability,
+    struct kap_errmsg *msg)
+{
+	if (snprintf(path, STORE_PATH_SIZE, "%s/store", dir) >=
+	    STORE_PATH_SIZE)
+		return -KAP_TOOBIG;
+	return open_env(store, path, map_size_mb, durability, msg);
+}
+
+int
+store_check_length(const char *dir, struct kap_errmsg *msg)
+{
+	struct store store = { .env = NULL };
+	char path[STORE_PATH_SIZE];
+	const int rc = open_at(&store, dir, path, 0, DURABILITY_NORMAL, msg);
+
+	if (store.env != NULL)
+		mdb_env_close(store.env);
+	return rc;
+}
+
 int
 store_open(struct store **store_out, const char *dir, int64_t map_size_mb,
     enum config_durability durability, struct kap_errmsg *msg)
 {
 	struct store *store = calloc(1, sizeof(*store));
-	char path[CONFIG_TEXT_MAX + 8];
+	char path[STORE_PATH_SIZE];
 	int rc;
 
 	if (store == NULL)
 		return -KAP_NOMEM;
-	if ((size_t)snprintf(path, sizeof(path), "%s/store", dir) >=
-	    sizeof(path)) {
-		free(store);
-		return -KAP_TOOBIG;
-	}
-	rc = open_env(store, path, map_size_mb, durability, msg);
+	rc = open_at(store, dir, path, map_size_mb, durability, msg);
 	if (rc == 0) {
 		kap_errmsg_set(msg, "call table %s", path);
 		rc = open_tables(store, msg);
@@ -347,8 +503,10 @@ disk_is_full(const struct store *store)
 int
 store_commit(struct store_txn **txn)
 {
+	const int64_t began_us = clock_mono_us();
 	int rc = mdb_txn_commit((*txn)->mdb);
 
+	stats_observe(STATS_commit, clock_mono_us() - began_us);
 	stats_set_lock(STATS_LOCK_NONE);
 	stats_add(rc == 0 ? STATS_store_commits : STATS_store_failures, 1);
 	if (rc == EIO && disk_is_full((*txn)->store))
@@ -583,34 +741,17 @@ store_count(struct store_txn *txn, enum store_table table,
 	return map_error(rc);
 }
 
-/* Pages on the free list: each of its records begins with their number. */
-static int
-count_free_pages(MDB_txn *txn, uint64_t *pages_out)
+const char *
+store_table_name(enum store_table table)
 {
-	const MDB_dbi free_list = 0; /* LMDB's own, always the first */
-	MDB_cursor *cursor;
-	MDB_val key;
-	MDB_val value;
-	uint64_t pages = 0;
-	int rc = mdb_cursor_open(txn, free_list, &cursor);
-
-	if (rc != 0)
-		return rc;
-	while ((rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) == 0) {
-		size_t in_record;
-
-		memcpy(&in_record, value.mv_data, sizeof(in_record));
-		pages += in_record;
-	}
-	mdb_cursor_close(cursor);
-	*pages_out = pages;
-	return rc == MDB_NOTFOUND ? 0 : rc;
+	return table_names[table];
 }
 
 int
 store_usage(struct store *store, struct store_usage *out)
 {
 	struct store_txn *txn;
+	MDB_cursor *free_list;
 	MDB_envinfo info;
 	MDB_stat stat_;
 	uint64_t in_file;
@@ -619,7 +760,11 @@ store_usage(struct store *store, struct store_usage *out)
 
 	if (rc != 0)
 		return rc;
-	rc = count_free_pages(txn->mdb, &free_pages);
+	rc = open_free_list(txn->mdb, &free_list);
+	if (rc == 0) {
+		rc = count_free_pages(free_list, 0, &free_pages);
+		mdb_cursor_close(free_list);
+	}
 	store_end_read(&txn);
 	if (rc == 0)
 		rc = mdb_env_info(store->env, &info);

@@ -35,6 +35,9 @@ enum store_table {
 	STORE_KEYS,          /* key hash → struct api_key */
 	STORE_ACCOUNTS,      /* be32 key id → struct account */
 	STORE_STREAMS,       /* slot → struct event_stream and its tail */
+	STORE_IDEMPOTENCY,   /* be32 key id, SHA-256 of the header → a record
+	                        with a tail (idempotency.c) */
+	STORE_IDEMPOTENCY_AGE, /* be64 deadline ms, the former key → nothing */
 	STORE_TABLE_COUNT
 };
 
@@ -70,6 +73,15 @@ struct store_value {
 KAP_MUST_USE int store_open(struct store **store_out, const char *dir,
     int64_t map_size_mb, enum config_durability durability,
     struct kap_errmsg *msg);
+
+/*
+ * Look whether the file is as long as it must be, and no further: waits for no
+ * lock and reads no record.
+ *
+ * Returns 0; -KAP_CORRUPT for a file that was cut short, with the words in
+ * msg; else as store_open. Any process.
+ */
+KAP_MUST_USE int store_check_length(const char *dir, struct kap_errmsg *msg);
 
 /* Close it; every transaction has ended. Sets *store NULL. */
 void store_close(struct store **store);
@@ -153,6 +165,9 @@ void store_walk_end(struct store_cursor **cursor);
 /* Records in a table. */
 KAP_MUST_USE int store_count(struct store_txn *txn, enum store_table table,
     uint64_t *count_out);
+
+/* The table's name in LMDB, for tools: "calls". Never NULL. */
+const char *store_table_name(enum store_table table);
 
 struct store_usage {
 	uint64_t pages_total;

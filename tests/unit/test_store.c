@@ -1,12 +1,14 @@
 /*
  * The store: tables, walks, counters, a full map, a file cut short, a reboot.
  */
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -219,6 +221,177 @@ test_cut_short(void **state)
 	    DURABILITY_RELAXED, &msg), 0);
 }
 
+/*
+ * Pages at the end that were taken and freed in one transaction are never
+ * written: the file is shorter than its head says, and whole.
+ */
+static void
+test_shorter_than_its_head_says(void **state)
+{
+	struct store_fixture *fixture = *state;
+	static const char large[60000] = "x";
+	struct kap_errmsg msg = { "" };
+	struct store_txn *txn;
+	struct store_value value;
+	struct stat st;
+	char path[128];
+
+	for (int i = 0; i < 8; i++) {
+		txn = begin_write(fixture); /* frees single pages */
+		assert_int_equal(store_put(txn, STORE_CALLS, "a", 1, "one",
+		    3), 0);
+		assert_int_equal(store_commit(&txn), 0);
+	}
+	txn = begin_write(fixture);
+	assert_int_equal(store_put(txn, STORE_CALLS, "a", 1, "two", 3), 0);
+	assert_int_equal(store_put(txn, STORE_CALLS, "b", 1, large,
+	    sizeof(large)), 0);
+	assert_int_equal(store_del(txn, STORE_CALLS, "b", 1), 0);
+	assert_int_equal(store_commit(&txn), 0);
+	store_close(&fixture->store);
+	snprintf(path, sizeof(path), "%s/store/data.mdb", fixture->dir);
+	assert_int_equal(stat(path, &st), 0);
+	assert_in_range(st.st_size, 0, sizeof(large));
+	assert_int_equal(store_open(&fixture->store, fixture->dir, 16,
+	    DURABILITY_RELAXED, &msg), 0);
+	txn = begin_read(fixture);
+	assert_int_equal(store_get(txn, STORE_CALLS, "a", 1, &value), 0);
+	store_end_read(&txn);
+}
+
+static int
+reopen(struct store_fixture *fixture, struct kap_errmsg *msg)
+{
+	msg->text[0] = '\0';
+	return store_open(&fixture->store, fixture->dir, 16,
+	    DURABILITY_RELAXED, msg);
+}
+
+/* Read all there is. */
+static unsigned
+count_all(struct store_fixture *fixture)
+{
+	struct store_txn *txn = begin_read(fixture);
+	unsigned count = 0;
+
+	for (int i = 0; i < STORE_TABLE_COUNT; i++) {
+		struct store_cursor *cursor;
+		struct store_value key;
+		struct store_value value;
+
+		assert_int_equal(store_walk(txn, (enum store_table)i, NULL, 0,
+		    &cursor), 0);
+		while (store_walk_next(cursor, &key, &value) == 0)
+			count++;
+		store_walk_end(&cursor);
+	}
+	store_end_read(&txn);
+	return count;
+}
+
+/* Cut at each page: refused, or nothing but free pages is gone. */
+static void
+test_cut_at_each_page(void **state)
+{
+	struct store_fixture *fixture = *state;
+	static char whole[1 << 20];
+	struct kap_errmsg msg;
+	struct store_txn *txn;
+	unsigned refused = 0;
+	unsigned all;
+	ssize_t size;
+	char path[128];
+	int fd;
+
+	for (uint32_t i = 0; i < 400; i++) {
+		uint8_t key[4];
+
+		txn = begin_write(fixture);
+		store_put_be32(key, i % 300);
+		assert_int_equal(store_put(txn, STORE_CALLS, key, 4, whole,
+		    100), 0);
+		assert_int_equal(store_commit(&txn), 0);
+	}
+	all = count_all(fixture);
+	store_close(&fixture->store);
+	snprintf(path, sizeof(path), "%s/store/data.mdb", fixture->dir);
+	fd = open(path, O_RDWR);
+	assert_true(fd >= 0);
+	size = read(fd, whole, sizeof(whole));
+	assert_in_range(size, 20 * 4096, sizeof(whole) - 1);
+	for (ssize_t len = 0; len < size; len += 4096) {
+		int rc;
+
+		assert_int_equal(pwrite(fd, whole, (size_t)size, 0), size);
+		assert_int_equal(ftruncate(fd, len), 0);
+		rc = reopen(fixture, &msg);
+		if (rc == 0) {
+			assert_int_equal(count_all(fixture), all);
+			store_close(&fixture->store);
+			continue;
+		}
+		refused++;
+		assert_int_equal(rc, -KAP_CORRUPT);
+		assert_non_null(strstr(msg.text, fixture->dir));
+		assert_int_equal(store_check_length(fixture->dir, &msg),
+		    -KAP_CORRUPT);
+	}
+	assert_true(refused > 10);
+	assert_int_equal(pwrite(fd, whole, (size_t)size, 0), size);
+	(void)close(fd);
+	assert_int_equal(store_check_length(fixture->dir, &msg), 0);
+	assert_int_equal(reopen(fixture, &msg), 0);
+}
+
+/* Where LMDB's own head lies in the first two pages. */
+#define HEAD_MAGIC 16
+#define HEAD_VERSION 20
+
+static void
+test_not_ours(void **state)
+{
+	static const struct {
+		const char *name;
+		off_t at; /* in each of the first two pages; -1: file emptied */
+		int rc;
+		const char *words;
+	} rows[] = {
+		{ "magic", HEAD_MAGIC, -KAP_CORRUPT, "no file of LMDB's" },
+		{ "version", HEAD_VERSION, -KAP_VERSION, "another version" },
+		{ "empty", -1, -KAP_CORRUPT, "empty" },
+	};
+	struct store_fixture *fixture = *state;
+	const uint32_t other = 999;
+	struct kap_errmsg msg;
+	char path[128];
+
+	snprintf(path, sizeof(path), "%s/store/data.mdb", fixture->dir);
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		int fd;
+
+		store_close(&fixture->store);
+		fd = open(path, O_RDWR);
+		assert_true(fd >= 0);
+		if (rows[i].at < 0)
+			assert_int_equal(ftruncate(fd, 0), 0);
+		for (off_t page = 0; rows[i].at >= 0 && page < 2; page++)
+			assert_int_equal(pwrite(fd, &other, sizeof(other),
+			    page * 4096 + rows[i].at), sizeof(other));
+		(void)close(fd);
+		assert_int_equal(reopen(fixture, &msg), rows[i].rc);
+		assert_non_null(strstr(msg.text, rows[i].words));
+		assert_non_null(strstr(msg.text, fixture->dir));
+		unlink(path);
+		assert_int_equal(reopen(fixture, &msg), 0);
+	}
+	store_close(&fixture->store);
+	unlink(path);
+	assert_int_equal(mkdir(path, 0700), 0);
+	assert_int_equal(reopen(fixture, &msg), -KAP_CORRUPT);
+	assert_non_null(strstr(msg.text, "no regular file"));
+	rmdir(path);
+}
+
 static void
 test_other_layout(void **state)
 {
@@ -269,6 +442,12 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_full_map, setup,
 		    teardown),
 		cmocka_unit_test_setup_teardown(test_cut_short, setup,
+		    teardown),
+		cmocka_unit_test_setup_teardown(
+		    test_shorter_than_its_head_says, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_cut_at_each_page, setup,
+		    teardown),
+		cmocka_unit_test_setup_teardown(test_not_ours, setup,
 		    teardown),
 		cmocka_unit_test_setup_teardown(test_other_layout, setup,
 		    teardown),
