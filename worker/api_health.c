@@ -1,11 +1,16 @@
 /*
- * GET /health and GET /ready: need no key, and answer while PostgreSQL and
- * Asterisk are away.
+ * GET /health, GET /ready and the admin listener's GET /metrics: need no key,
+ * and answer while PostgreSQL and Asterisk are away.
  */
 #include "api.h"
 
+#include <stdlib.h>
+
 #include "call_json.h"
 #include "http_server.h"
+#include "shared/clock.h"
+#include "shared/stats.h"
+#include "shared/stats_text.h"
 
 #define SERVICE_NAME "Kaphila API Telephony API"
 #define API_VERSION "2.0.0" /* of the API's reference, not of this program */
@@ -72,7 +77,7 @@ api_ready(struct http_request *req, void *ctx)
 	if (api->overloaded)
 		miss(missing, API_OVERLOADED, "room in the call table",
 		    &first);
-	if (api->draining)
+	if (api->draining || atomic_load(&stats_node()->paused) != 0)
 		miss(missing, API_DRAINING, "draining", &first);
 	(void)cJSON_AddBoolToObject(tree, "ready", first == API_OK);
 	if (first != API_OK) {
@@ -83,4 +88,42 @@ api_ready(struct http_request *req, void *ctx)
 	(void)cJSON_AddBoolToObject(tree, "success", 1);
 	call_json_add_timestamp(tree);
 	http_reply_json(req, 200, tree);
+}
+
+/* All metrics as a text of its own, *len_out bytes; NULL: out of memory. */
+static char *
+render_metrics(const struct api *api, size_t *len_out)
+{
+	const struct stats_about about = {
+		.version = KAPHILA_VERSION,
+		.node = api->config->node.id,
+		.durability =
+		    (enum config_durability)api->config->store.durability,
+	};
+	char *text = NULL;
+	FILE *out = open_memstream(&text, len_out);
+	int rc;
+
+	if (out == NULL)
+		return NULL;
+	rc = stats_text_render(stats_mapped(), &about, clock_boot_ms(),
+	    clock_wall_ms(), out);
+	if (fclose(out) == 0 && rc == 0)
+		return text;
+	free(text);
+	return NULL;
+}
+
+void
+api_metrics(struct http_request *req, void *ctx)
+{
+	size_t len;
+	char *text = render_metrics(ctx, &len);
+
+	if (text == NULL) {
+		api_reply_code(req, API_INTERNAL_ERROR);
+		return;
+	}
+	http_reply_text(req, 200, STATS_TEXT_TYPE, text, len);
+	free(text);
 }

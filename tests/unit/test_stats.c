@@ -1,6 +1,7 @@
 /*
  * shared/stats.c: the file survives its processes, a foreign layout does not,
- * and each owner writes to its own row alone.
+ * each owner writes to its own row alone, and what is counted finds its place
+ * or "other".
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -207,17 +208,194 @@ test_create_follows_no_link(void **state KAP_UNUSED)
 	assert_int_equal(access("/tmp/kaphila-stats-elsewhere", F_OK), -1);
 }
 
-static void
-test_names(void **state KAP_UNUSED)
+static uint64_t
+cell(enum stats_matrix matrix, unsigned row, unsigned column)
 {
-	for (int i = 0; i < STATS_COUNTER_COUNT; i++) {
-		assert_true(*stats_counter_name((enum stats_counter)i) != 0);
-		assert_true(*stats_counter_help((enum stats_counter)i) != 0);
+	return atomic_load(&stats_row()->cells[stats_cell(matrix, row,
+	    column)]);
+}
+
+/* Each cell is its own, and what is out of range has one, too. */
+static void
+test_matrices(void **state KAP_UNUSED)
+{
+	const int fd = stats_create(path);
+	struct stats_file *file = map(fd);
+	unsigned n = 0;
+
+	stats_use_row(file, 0, 1);
+	for (unsigned m = 0; m < STATS_MATRIX_COUNT; m++) {
+		const enum stats_matrix matrix = (enum stats_matrix)m;
+
+		for (unsigned r = 0; r < stats_matrix_rows(matrix); r++) {
+			for (unsigned c = 0; c < stats_matrix_columns(matrix);
+			     c++)
+				stats_count(matrix, r, c, ++n);
+		}
 	}
-	assert_string_equal(stats_counter_name(STATS_calls_created),
-	    "calls_created");
-	assert_string_equal(stats_counter_help(STATS_calls_created),
-	    "calls accepted");
+	n = 0;
+	for (unsigned m = 0; m < STATS_MATRIX_COUNT; m++) {
+		const enum stats_matrix matrix = (enum stats_matrix)m;
+
+		for (unsigned r = 0; r < stats_matrix_rows(matrix); r++) {
+			for (unsigned c = 0; c < stats_matrix_columns(matrix);
+			     c++)
+				assert_int_equal(cell(matrix, r, c), ++n);
+		}
+	}
+	n = (unsigned)cell(STATS_originates, STATS_TRUNKS_MAX, 2);
+	stats_count(STATS_originates, 4000, 4000, 1);
+	assert_int_equal(cell(STATS_originates, STATS_TRUNKS_MAX, 2), n + 1);
+	(void)close(fd);
+	unmap(file);
+}
+
+static void
+test_buckets(void **state KAP_UNUSED)
+{
+	static const struct {
+		int64_t us;
+		unsigned bucket;
+	} cases[] = {
+		{ -5, 0 }, { 0, 0 }, { 50, 0 }, { 51, 1 }, { 100, 1 },
+		{ 2500000, STATS_BOUNDS - 1 }, { 2500001, STATS_BOUNDS },
+		{ 3600000000, STATS_BOUNDS },
+	};
+	const int fd = stats_create(path);
+	struct stats_file *file = map(fd);
+	const struct stats_times *times;
+	uint64_t sum = 0;
+
+	stats_use_row(file, 0, 1);
+	times = &stats_row()->times[STATS_commit];
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		const uint64_t before =
+		    atomic_load(&times->buckets[cases[i].bucket]);
+
+		stats_observe(STATS_commit, cases[i].us);
+		sum += cases[i].us > 0 ? (uint64_t)cases[i].us : 0;
+		assert_int_equal(atomic_load(
+		    &times->buckets[cases[i].bucket]), before + 1);
+		assert_int_equal(atomic_load(&times->sum_us), sum);
+	}
+	(void)close(fd);
+	unmap(file);
+}
+
+/* From the first wish for the lock to having it, and nothing else. */
+static void
+test_lock_wait(void **state KAP_UNUSED)
+{
+	const int fd = stats_create(path);
+	struct stats_file *file = map(fd);
+	const struct stats_times *times;
+	uint64_t count = 0;
+
+	stats_use_row(file, 0, 1);
+	times = &stats_row()->times[STATS_lock_wait];
+	for (int i = 0; i < 3; i++) {
+		stats_set_lock(STATS_LOCK_WAITING);
+		stats_set_lock(STATS_LOCK_HELD);
+		stats_set_lock(STATS_LOCK_NONE);
+	}
+	for (unsigned i = 0; i <= STATS_BOUNDS; i++)
+		count += atomic_load(&times->buckets[i]);
+	assert_int_equal(count, 3);
+	(void)close(fd);
+	unmap(file);
+}
+
+/* The same name has the same index, also for the row's next owner. */
+static void
+test_trunks(void **state KAP_UNUSED)
+{
+	const int fd = stats_create(path);
+	struct stats_file *file = map(fd);
+	char name[STATS_NAME_SIZE + 8];
+
+	stats_use_row(file, 0, 1);
+	assert_int_equal(stats_trunk("a"), 0);
+	assert_int_equal(stats_trunk("b"), 1);
+	assert_int_equal(stats_trunk("a"), 0);
+	stats_use_row(file, 1, 1); /* another row, other names */
+	assert_int_equal(stats_trunk("b"), 0);
+	stats_use_row(file, 0, 3);
+	assert_int_equal(stats_trunk("b"), 1);
+	memset(name, 'x', sizeof(name));
+	name[sizeof(name) - 1] = '\0'; /* cut, and found all the same */
+	assert_int_equal(stats_trunk(name), 2);
+	assert_int_equal(stats_trunk(name), 2);
+	for (unsigned i = 3; i < STATS_TRUNKS_MAX; i++) {
+		(void)snprintf(name, sizeof(name), "trunk-%u", i);
+		assert_int_equal(stats_trunk(name), i);
+	}
+	assert_int_equal(stats_trunk("one-too-many"), STATS_TRUNKS_MAX);
+	assert_int_equal(stats_trunk("a"), 0);
+	(void)close(fd);
+	unmap(file);
+}
+
+static void
+test_http_key(void **state KAP_UNUSED)
+{
+	for (unsigned route = 0; route <= STATS_ROUTES_MAX; route++) {
+		for (unsigned i = 0; i < STATS_METHODS; i++) {
+			const uint32_t key = stats_http_key(route, i, 503);
+
+			assert_true(key != 0);
+			assert_int_equal(stats_http_key_route(key), route);
+			assert_int_equal(stats_http_key_method(key), i);
+			assert_int_equal(stats_http_key_status(key), 503);
+		}
+	}
+}
+
+/* However many different requests there are, each is counted once. */
+static void
+test_requests(void **state KAP_UNUSED)
+{
+	const int fd = stats_create(path);
+	struct stats_file *file = map(fd);
+	const struct stats_http *http;
+	uint64_t placed = 0;
+
+	stats_use_row(file, 0, 1);
+	http = &stats_row()->http;
+	for (int round = 0; round < 2; round++) {
+		for (unsigned status = 200; status < 500; status++)
+			stats_request(status % 7, "POST", status, 900);
+	}
+	for (unsigned i = 0; i < STATS_HTTP_CELLS; i++) {
+		assert_int_equal(atomic_load(&http->counts[i]), 2);
+		placed += 2;
+	}
+	assert_int_equal(atomic_load(&http->unplaced), 600 - placed);
+	stats_request(4000, "BREW", 418, 900);
+	assert_int_equal(atomic_load(
+	    &http->times[STATS_ROUTES_MAX].buckets[0]), 1);
+	(void)close(fd);
+	unmap(file);
+}
+
+/* Processor time goes on from the last owner's, and memory is told. */
+static void
+test_process(void **state KAP_UNUSED)
+{
+	const int fd = stats_create(path);
+	struct stats_file *file = map(fd);
+	int64_t before;
+
+	file->rows[0].cpu_us = 5000000000;
+	stats_use_row(file, 0, 2);
+	before = file->rows[0].cpu_us;
+	assert_true(before >= 5000000000);
+	stats_note_process();
+	assert_true(file->rows[0].cpu_us >= before);
+	assert_true(file->rows[0].rss_bytes > 1000000);
+	assert_true(file->rows[0].started_ms <= clock_wall_ms());
+	assert_true(file->rows[0].started_ms > clock_wall_ms() - 600000);
+	(void)close(fd);
+	unmap(file);
 }
 
 #define IN_FOLDER(test) \
@@ -232,9 +410,15 @@ main(void)
 		IN_FOLDER(test_foreign_layout),
 		IN_FOLDER(test_wrong_size),
 		IN_FOLDER(test_create_follows_no_link),
+		IN_FOLDER(test_matrices),
+		IN_FOLDER(test_buckets),
+		IN_FOLDER(test_lock_wait),
+		IN_FOLDER(test_trunks),
+		IN_FOLDER(test_requests),
+		IN_FOLDER(test_process),
+		cmocka_unit_test(test_http_key),
 		cmocka_unit_test(test_rows_are_padded),
 		cmocka_unit_test(test_create_fails),
-		cmocka_unit_test(test_names),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
