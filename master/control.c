@@ -20,15 +20,20 @@
 #include <event2/event.h>
 #include <event2/listener.h>
 
-#define MAX_CLIENTS 16
+#include "shared/clock.h"
+
+#define MAX_CLIENTS 32
 #define DEADLINE_S 5
 #define BACKLOG 16
-#define REST_MS 200 /* after accept failed, for want of descriptors */
+#define REST_MS 200 /* without accepting: no place, or no descriptors */
+#define ASK_MS 100  /* where there is no place, a client has for its line */
+#define TAKE_MS 1000 /* and until it has its answer */
 
 struct client {
 	struct control *control;
 	struct bufferevent *bev; /* NULL: this place is free */
 	struct event *on_deadline;
+	int64_t since_ms; /* boot clock */
 	bool answered;
 };
 
@@ -36,17 +41,26 @@ struct control {
 	struct event_base *base;
 	struct evconnlistener *listener;
 	struct event *on_rested;
+	bool crowded; /* every place is taken: doesn't accept */
 	control_answer_fn *answer;
 	void *ctx;
 	struct client clients[MAX_CLIENTS];
 	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
 };
 
+/* Its place is free again: go on, if it was for want of one. */
 static void
 client_close(struct client *client)
 {
-	if (client->bev != NULL)
+	if (client->bev != NULL) {
 		bufferevent_free(client->bev);
+		if (client->control->listener != NULL &&
+		    client->control->crowded) {
+			client->control->crowded = false;
+			(void)evconnlistener_enable(
+			    client->control->listener);
+		}
+	}
 	if (client->on_deadline != NULL)
 		event_free(client->on_deadline);
 	client->bev = NULL;
@@ -149,6 +163,15 @@ free_place(struct control *control)
 }
 
 static void
+rest(struct control *control)
+{
+	const struct timeval rest = { .tv_usec = REST_MS * 1000L };
+
+	(void)evconnlistener_disable(control->listener);
+	(void)event_add(control->on_rested, &rest);
+}
+
+static void
 on_listener_accept(struct evconnlistener *listener KAP_UNUSED,
     evutil_socket_t fd, struct sockaddr *address KAP_UNUSED,
     int len KAP_UNUSED, void *arg)
@@ -161,12 +184,17 @@ on_listener_accept(struct evconnlistener *listener KAP_UNUSED,
 		(void)close(fd);
 		return;
 	}
-	*client = (struct client){ .control = control };
+	*client = (struct client){ .control = control,
+		.since_ms = clock_boot_ms() };
 	client->bev = bufferevent_socket_new(control->base, fd,
 	    BEV_OPT_CLOSE_ON_FREE);
 	if (client->bev == NULL) {
 		(void)close(fd);
 		return;
+	}
+	if (free_place(control) == NULL) {
+		control->crowded = true;
+		rest(control);
 	}
 	client->on_deadline = event_new(control->base, -1, 0,
 	    on_client_deadline, client);
@@ -182,21 +210,35 @@ on_listener_accept(struct evconnlistener *listener KAP_UNUSED,
 
 /* Out of descriptors, accept would fail again at once, for ever. */
 static void
-on_listener_error(struct evconnlistener *listener, void *arg)
+on_listener_error(struct evconnlistener *listener KAP_UNUSED, void *arg)
 {
-	const struct timeval rest = { .tv_usec = REST_MS * 1000L };
-	const struct control *control = arg;
-
-	(void)evconnlistener_disable(listener);
-	(void)event_add(control->on_rested, &rest);
+	rest(arg);
 }
 
+/*
+ * A client asks at once, and is answered in the same turn: if the places are
+ * all taken, those who said nothing meanwhile make room.
+ */
 static void
 on_listener_rested(evutil_socket_t fd KAP_UNUSED, short what KAP_UNUSED,
     void *arg)
 {
-	const struct control *control = arg;
+	struct control *control = arg;
+	const int64_t now_ms = clock_boot_ms();
+	const bool crowded = control->crowded;
 
+	for (size_t i = 0; crowded && i < MAX_CLIENTS; i++) {
+		struct client *client = &control->clients[i];
+
+		if (now_ms - client->since_ms >=
+		    (client->answered ? TAKE_MS : ASK_MS))
+			client_close(client);
+	}
+	if (free_place(control) == NULL) {
+		rest(control);
+		return;
+	}
+	control->crowded = false;
 	(void)evconnlistener_enable(control->listener);
 }
 

@@ -3,8 +3,12 @@
  */
 #include "master/ctl.h"
 
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <time.h>
+
+#include "shared/clock.h"
 
 void
 ctl_complain(const char *fmt, ...)
@@ -26,4 +30,41 @@ ctl_need_config(const struct ctl_context *context)
 		return true;
 	ctl_complain("no configuration: %s", context->config_fault.text);
 	return false;
+}
+
+static void
+interrupts(sigset_t *set)
+{
+	(void)sigemptyset(set);
+	(void)sigaddset(set, SIGINT);
+	(void)sigaddset(set, SIGTERM);
+}
+
+void
+ctl_hold_interrupts(void)
+{
+	sigset_t set;
+
+	interrupts(&set);
+	(void)sigprocmask(SIG_BLOCK, &set, NULL);
+}
+
+bool
+ctl_wait(int64_t ms)
+{
+	const int64_t end_ms = clock_boot_ms() + ms;
+	int64_t left_ms = ms;
+	sigset_t set;
+
+	interrupts(&set);
+	do {
+		const struct timespec limit = { .tv_sec = left_ms / 1000,
+			.tv_nsec = left_ms % 1000 * 1000000L };
+
+		if (sigtimedwait(&set, NULL, &limit) > 0)
+			return false;
+		/* another signal may have cut it short */
+		left_ms = end_ms - clock_boot_ms();
+	} while (left_ms > 0);
+	return true;
 }

@@ -9,6 +9,7 @@
 #define KAP_CTL_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "shared/config.h"
 #include "shared/errors.h"
@@ -33,6 +34,12 @@ struct ctl_context {
  * one of enum ctl_exit, and has printed everything by then.
  */
 int ctl_status(struct ctl_context *context, int argc, char **argv);
+int ctl_restart(struct ctl_context *context, int argc, char **argv);
+int ctl_scale(struct ctl_context *context, int argc, char **argv);
+int ctl_operation(struct ctl_context *context, int argc, char **argv);
+int ctl_drain(struct ctl_context *context, int argc, char **argv);
+int ctl_resume(struct ctl_context *context, int argc, char **argv);
+int ctl_reload(struct ctl_context *context, int argc, char **argv);
 int ctl_migrate(struct ctl_context *context, int argc, char **argv);
 int ctl_keys(struct ctl_context *context, int argc, char **argv);
 int ctl_trunks(struct ctl_context *context, int argc, char **argv);
@@ -45,5 +52,13 @@ void ctl_complain(const char *fmt, ...) KAP_PRINTF(1, 2);
  * one; else complains, and the command returns CTL_FAILED.
  */
 KAP_MUST_USE bool ctl_need_config(const struct ctl_context *context);
+
+/*
+ * For what goes on until a person has seen enough: from ctl_hold_interrupts on
+ * SIGINT and SIGTERM only end a ctl_wait, which then returns false. They are
+ * taken one at a time, so none is lost between two waits.
+ */
+void ctl_hold_interrupts(void);
+KAP_MUST_USE bool ctl_wait(int64_t ms);
 
 #endif

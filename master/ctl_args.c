@@ -44,7 +44,12 @@ take_option(int left, char **argv, const struct ctl_option *options,
 		*option->given = true;
 		return 1;
 	}
-	if (!inline_value && left < 2) {
+	if (option->given != NULL) {
+		*option->given = true;
+		if (!inline_value && (left < 2 || argv[1][0] < '0' ||
+		    argv[1][0] > '9'))
+			return 1;
+	} else if (!inline_value && left < 2) {
 		ctl_complain("%s needs a value", option->name);
 		return 0;
 	}
@@ -56,6 +61,15 @@ bool
 ctl_take_args(int argc, char **argv, int first,
     const struct ctl_option *options, size_t option_count,
     const char **positional, int count)
+{
+	return ctl_take_some_args(argc, argv, first, options, option_count,
+	    positional, count, count);
+}
+
+bool
+ctl_take_some_args(int argc, char **argv, int first,
+    const struct ctl_option *options, size_t option_count,
+    const char **positional, int least, int most)
 {
 	int found = 0;
 
@@ -69,16 +83,18 @@ ctl_take_args(int argc, char **argv, int first,
 			i += used;
 			continue;
 		}
-		if (found == count) {
+		if (found == most) {
 			ctl_complain("too many arguments: '%s'", argv[i]);
 			return false;
 		}
 		positional[found++] = argv[i++];
 	}
-	if (found < count) {
+	if (found < least) {
 		ctl_complain("too few arguments");
 		return false;
 	}
+	while (found < most)
+		positional[found++] = NULL;
 	return true;
 }
 

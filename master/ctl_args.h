@@ -14,7 +14,8 @@
 struct ctl_option {
 	const char *name;   /* "--credits" */
 	const char **value; /* takes what follows it; NULL: a flag */
-	bool *given;        /* for a flag */
+	bool *given;        /* for a flag; with `value` too, a number may
+	                       follow it, or nothing */
 };
 
 /*
@@ -29,6 +30,11 @@ struct ctl_option {
 KAP_MUST_USE bool ctl_take_args(int argc, char **argv, int first,
     const struct ctl_option *options, size_t option_count,
     const char **positional, int count);
+
+/* The same with `least` to `most` arguments; those that lack are left NULL. */
+KAP_MUST_USE bool ctl_take_some_args(int argc, char **argv, int first,
+    const struct ctl_option *options, size_t option_count,
+    const char **positional, int least, int most);
 
 /* A whole number, "+" allowed; false after a complaint that names `what`. */
 KAP_MUST_USE bool ctl_parse_int(const char *what, const char *text,

@@ -81,17 +81,35 @@ connect_to(const char *path, struct kap_errmsg *msg)
 }
 
 static int
-send_request(int fd, const char *command, const char *path,
-    struct kap_errmsg *msg)
+send_line(int fd, const char *text, const char *path, struct kap_errmsg *msg)
 {
-	char line[256];
-	const int len = snprintf(line, sizeof(line),
-	    "{\"command\":\"%s\"}\n", command);
+	char line[CONTROL_REQUEST_MAX];
+	const int len = snprintf(line, sizeof(line), "%s\n", text);
 
+	if (len >= (int)sizeof(line)) {
+		kap_errmsg_set(msg, "the request is too long");
+		return -KAP_TOOBIG;
+	}
 	/* an AF_UNIX stream takes a line this short whole, or not at all */
 	if (send(fd, line, (size_t)len, MSG_NOSIGNAL) != len)
 		return link_error(path, msg);
 	return 0;
+}
+
+static int
+send_request(int fd, const cJSON *request, const char *path,
+    struct kap_errmsg *msg)
+{
+	char *text = cJSON_PrintUnformatted(request);
+	int rc;
+
+	if (text == NULL) {
+		kap_errmsg_set(msg, "out of memory");
+		return -KAP_NOMEM;
+	}
+	rc = send_line(fd, text, path, msg);
+	cJSON_free(text);
+	return rc;
 }
 
 /* Read the answer's line into `text`, without its end. */
@@ -146,7 +164,7 @@ read_answer(int fd, cJSON **answer_out, const char *path,
 }
 
 int
-ctl_client_ask(const char *run_dir, const char *command, cJSON **answer_out,
+ctl_client_ask(const char *run_dir, const cJSON *request, cJSON **answer_out,
     struct kap_errmsg *msg)
 {
 	char path[PATH_MAX];
@@ -160,9 +178,100 @@ ctl_client_ask(const char *run_dir, const char *command, cJSON **answer_out,
 	fd = connect_to(path, msg);
 	if (fd < 0)
 		return fd;
-	rc = send_request(fd, command, path, msg);
+	rc = send_request(fd, request, path, msg);
 	if (rc == 0)
 		rc = read_answer(fd, answer_out, path, msg);
 	(void)close(fd);
 	return rc;
+}
+
+cJSON *
+ctl_request(const char *command)
+{
+	cJSON *request = cJSON_CreateObject();
+
+	if (cJSON_AddStringToObject(request, "command", command) != NULL)
+		return request;
+	cJSON_Delete(request);
+	return NULL;
+}
+
+int
+ctl_exit_code_of(int rc)
+{
+	return rc == -KAP_GONE ? CTL_NO_MASTER : CTL_FAILED;
+}
+
+int
+ctl_ask(const struct ctl_context *context, cJSON *request, cJSON **answer_out)
+{
+	struct kap_errmsg msg;
+	cJSON *answer = NULL;
+	int rc;
+
+	*answer_out = NULL;
+	if (request == NULL) {
+		ctl_complain("out of memory");
+		return CTL_FAILED;
+	}
+	rc = ctl_client_ask(context->config.node.run_dir, request, &answer,
+	    &msg);
+	cJSON_Delete(request);
+	if (rc != 0) {
+		ctl_complain("%s", msg.text);
+		return ctl_exit_code_of(rc);
+	}
+	if (ctl_is_true(answer, "ok")) {
+		*answer_out = answer;
+		return CTL_OK;
+	}
+	if (context->json)
+		(void)ctl_print_json(answer, false);
+	ctl_complain("%s", ctl_text_of(answer, "error",
+	    "the master refuses, and doesn't say why"));
+	cJSON_Delete(answer);
+	return CTL_FAILED;
+}
+
+int
+ctl_print_json(const cJSON *json, bool one_line)
+{
+	char *text = one_line ? cJSON_PrintUnformatted(json) :
+	    cJSON_Print(json);
+
+	if (text == NULL) {
+		ctl_complain("out of memory");
+		return CTL_FAILED;
+	}
+	(void)puts(text);
+	(void)fflush(stdout);
+	cJSON_free(text);
+	return CTL_OK;
+}
+
+const char *
+ctl_text_of(const cJSON *object, const char *name, const char *none)
+{
+	const char *text = cJSON_GetStringValue(
+	    cJSON_GetObjectItemCaseSensitive(object, name));
+
+	return text != NULL ? text : none;
+}
+
+bool
+ctl_number_of(const cJSON *object, const char *name, int64_t *number_out)
+{
+	const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, name);
+
+	*number_out = 0;
+	if (!cJSON_IsNumber(item))
+		return false;
+	*number_out = (int64_t)item->valuedouble;
+	return true;
+}
+
+bool
+ctl_is_true(const cJSON *object, const char *name)
+{
+	return cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(object, name));
 }

@@ -1,44 +1,28 @@
 /*
  * kaphilactl status: what the master says of itself and its children, as a
- * table for people or as its JSON for scripts.
+ * table for people or as its JSON for scripts; once, or again and again.
  */
 #include <inttypes.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "master/ctl.h"
+#include "master/ctl_args.h"
 #include "master/ctl_client.h"
+#include "shared/clock.h"
 
 #define CELL_SIZE 32
-
-static const char *
-text_of(const cJSON *object, const char *name, const char *none)
-{
-	const char *text = cJSON_GetStringValue(
-	    cJSON_GetObjectItemCaseSensitive(object, name));
-
-	return text != NULL ? text : none;
-}
-
-static bool
-number_of(const cJSON *object, const char *name, int64_t *number_out)
-{
-	const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, name);
-
-	*number_out = 0;
-	if (!cJSON_IsNumber(item))
-		return false;
-	*number_out = (int64_t)item->valuedouble;
-	return true;
-}
+#define WATCH_S 2
+#define WATCH_MAX_S 3600
 
 static void
 put_number(char cell[CELL_SIZE], const cJSON *object, const char *name)
 {
 	int64_t number;
 
-	if (number_of(object, name, &number))
+	if (ctl_number_of(object, name, &number))
 		(void)snprintf(cell, CELL_SIZE, "%" PRId64, number);
 	else
 		(void)snprintf(cell, CELL_SIZE, "-");
@@ -51,7 +35,7 @@ put_duration(char cell[CELL_SIZE], const cJSON *object, const char *name)
 	int64_t ms;
 	int64_t s;
 
-	if (!number_of(object, name, &ms)) {
+	if (!ctl_number_of(object, name, &ms)) {
 		(void)snprintf(cell, CELL_SIZE, "-");
 		return;
 	}
@@ -74,10 +58,29 @@ put_heartbeat(char cell[CELL_SIZE], const cJSON *child)
 {
 	int64_t ms;
 
-	if (number_of(child, "heartbeatAgeMs", &ms))
+	if (ctl_number_of(child, "heartbeatAgeMs", &ms))
 		(void)snprintf(cell, CELL_SIZE, "%" PRId64 "ms", ms);
 	else
 		(void)snprintf(cell, CELL_SIZE, "-");
+}
+
+/* A process beside the slot's own: one that comes, or one that leaves. */
+static void
+print_other(const cJSON *child, const char *name)
+{
+	const cJSON *other = cJSON_GetObjectItemCaseSensitive(child, name);
+	char pid[CELL_SIZE];
+	char generation[CELL_SIZE];
+	char since[CELL_SIZE];
+
+	if (other == NULL)
+		return;
+	put_number(pid, other, "pid");
+	put_number(generation, other, "generation");
+	put_duration(since, other, "sinceMs");
+	(void)printf("%-9s %4s %8s %-9s %4s %7s\n", "", "", pid,
+	    strcmp(name, "leaving") == 0 ? "leaving" : "coming", generation,
+	    since);
 }
 
 static void
@@ -99,80 +102,168 @@ print_child(const cJSON *child)
 	put_number(live, child, "live");
 	put_number(restarts, child, "restarts");
 	(void)printf("%-9s %4s %8s %-9s %4s %7s %7s %-10s %-10s %6s %8s  %s\n",
-	    text_of(child, "role", "?"), slot, pid,
-	    text_of(child, "state", "?"), generation, uptime, beat,
-	    text_of(child, "ariLink", "-"), text_of(child, "pgLink", "-"),
-	    live, restarts, text_of(child, "lastExit", "-"));
+	    ctl_text_of(child, "role", "?"), slot, pid,
+	    ctl_text_of(child, "state", "?"), generation, uptime, beat,
+	    ctl_text_of(child, "ariLink", "-"),
+	    ctl_text_of(child, "pgLink", "-"), live, restarts,
+	    ctl_text_of(child, "lastExit", "-"));
+	print_other(child, "successor");
+	print_other(child, "leaving");
 }
 
 static void
-print_table(const cJSON *status)
+print_master(const cJSON *master)
 {
-	const cJSON *master = cJSON_GetObjectItemCaseSensitive(status,
-	    "master");
-	const cJSON *children = cJSON_GetObjectItemCaseSensitive(status,
-	    "children");
-	const cJSON *draining = cJSON_GetObjectItemCaseSensitive(master,
-	    "draining");
-	const cJSON *child;
 	char pid[CELL_SIZE];
 	char uptime[CELL_SIZE];
 
 	put_number(pid, master, "pid");
 	put_duration(uptime, master, "uptimeMs");
-	(void)printf("master pid %s, up %s, version %s%s\n", pid, uptime,
-	    text_of(master, "version", "?"),
-	    cJSON_IsTrue(draining) ? ", draining" : "");
-	(void)printf("listens on %s, admin on %s, configuration %s\n\n",
-	    text_of(master, "listen", "?"),
-	    text_of(master, "adminListen", "?"),
-	    text_of(master, "config", "?"));
+	(void)printf("master pid %s, up %s, version %s%s%s\n", pid, uptime,
+	    ctl_text_of(master, "version", "?"),
+	    ctl_is_true(master, "paused") ? ", no new calls (drain)" : "",
+	    ctl_is_true(master, "draining") ? ", draining" : "");
+	(void)printf("listens on %s, admin on %s\n",
+	    ctl_text_of(master, "listen", "?"),
+	    ctl_text_of(master, "adminListen", "?"));
+	(void)printf("configuration %s, read %s (%s)\n\n",
+	    ctl_text_of(master, "config", "?"),
+	    ctl_text_of(master, "configLoadedAt", "?"),
+	    ctl_text_of(master, "configHash", "?"));
+}
+
+/* What has no column. */
+static void
+print_notes(const cJSON *children)
+{
+	const cJSON *child;
+	bool outdated = false;
+
+	cJSON_ArrayForEach(child, children) {
+		if (ctl_text_of(child, "crashLoopWords", NULL) != NULL)
+			(void)printf("\n%s\n",
+			    ctl_text_of(child, "crashLoopWords", ""));
+		outdated = outdated || ctl_is_true(child, "configOutdated");
+	}
+	if (outdated)
+		(void)puts("\nA reload changed keys that some of them read at "
+		    "their start: kaphilactl restart all");
+}
+
+static void
+print_table(const cJSON *status)
+{
+	const cJSON *children = cJSON_GetObjectItemCaseSensitive(status,
+	    "children");
+	const cJSON *child;
+
+	print_master(cJSON_GetObjectItemCaseSensitive(status, "master"));
 	(void)printf("%-9s %4s %8s %-9s %4s %7s %7s %-10s %-10s %6s %8s  %s\n",
 	    "ROLE", "SLOT", "PID", "STATE", "GEN", "UP", "BEAT", "ARI", "PG",
 	    "LIVE", "RESTARTS", "LAST EXIT");
 	cJSON_ArrayForEach(child, children)
 		print_child(child);
+	print_notes(children);
 }
 
 static int
-print_json(const cJSON *status)
+show_once(const struct ctl_context *context)
 {
-	char *text = cJSON_Print(status);
+	cJSON *status;
+	int exit_code = ctl_ask(context, ctl_request("status"), &status);
 
-	if (text == NULL) {
-		ctl_complain("out of memory");
-		return CTL_FAILED;
+	if (exit_code != CTL_OK)
+		return exit_code;
+	if (context->json)
+		exit_code = ctl_print_json(status, false);
+	else
+		print_table(status);
+	cJSON_Delete(status);
+	return exit_code;
+}
+
+/* What stands in the place of a status that the master doesn't give. */
+static void
+show_trouble(const struct ctl_context *context, const char *why)
+{
+	cJSON *trouble;
+
+	if (!context->json) {
+		(void)printf("%s; trying again\n", why);
+		return;
 	}
-	(void)puts(text);
-	cJSON_free(text);
+	trouble = cJSON_CreateObject();
+	(void)cJSON_AddBoolToObject(trouble, "ok", false);
+	(void)cJSON_AddStringToObject(trouble, "error", why);
+	(void)ctl_print_json(trouble, true);
+	cJSON_Delete(trouble);
+}
+
+/* One block of the watch: a master that is away is news, not the end. */
+static void
+show_now(const struct ctl_context *context)
+{
+	cJSON *request = ctl_request("status");
+	struct kap_errmsg msg = { .text = "out of memory" };
+	cJSON *status = NULL;
+	int rc = -KAP_NOMEM;
+
+	if (request != NULL)
+		rc = ctl_client_ask(context->config.node.run_dir, request,
+		    &status, &msg);
+	cJSON_Delete(request);
+	if (rc != 0)
+		show_trouble(context, msg.text);
+	else if (context->json)
+		(void)ctl_print_json(status, true);
+	else if (ctl_is_true(status, "ok"))
+		print_table(status);
+	else
+		show_trouble(context, ctl_text_of(status, "error",
+		    "the master gives no status"));
+	cJSON_Delete(status);
+}
+
+static int
+watch(const struct ctl_context *context, int64_t seconds)
+{
+	const bool redraw = !context->json && isatty(STDOUT_FILENO);
+
+	ctl_hold_interrupts();
+	do {
+		char now[CLOCK_ISO_SIZE];
+
+		clock_format_iso(clock_wall_ms(), now);
+		if (redraw) /* home, and clear to the end */
+			(void)fputs("\033[H\033[2J", stdout);
+		if (!context->json)
+			(void)printf("%s  every %" PRId64 " s, Ctrl-C ends\n",
+			    now, seconds);
+		show_now(context);
+		if (!redraw && !context->json)
+			(void)putchar('\n');
+		if (fflush(stdout) != 0)
+			return CTL_FAILED;
+	} while (ctl_wait(seconds * 1000));
 	return CTL_OK;
 }
 
 int
-ctl_status(struct ctl_context *context, int argc, char **argv KAP_UNUSED)
+ctl_status(struct ctl_context *context, int argc, char **argv)
 {
-	struct kap_errmsg msg;
-	cJSON *status;
-	int exit_code = CTL_OK;
-	int rc;
+	bool watched = false;
+	const char *period = NULL;
+	const struct ctl_option options[] = {
+		{ "--watch", &period, &watched },
+	};
+	int64_t seconds = WATCH_S;
 
-	if (argc != 1)
+	if (!ctl_take_args(argc, argv, 1, options, 1, NULL, 0))
 		return CTL_USAGE;
-	rc = ctl_client_ask(context->config.node.run_dir, "status", &status,
-	    &msg);
-	if (rc != 0) {
-		ctl_complain("%s", msg.text);
-		return rc == -KAP_GONE ? CTL_NO_MASTER : CTL_FAILED;
-	}
-	if (!cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(status, "ok"))) {
-		ctl_complain("the master says: %s", text_of(status, "error",
-		    "nothing"));
-		exit_code = CTL_FAILED;
-	} else if (context->json) {
-		exit_code = print_json(status);
-	} else {
-		print_table(status);
-	}
-	cJSON_Delete(status);
-	return exit_code;
+	if (!watched)
+		return show_once(context);
+	if (period != NULL && !ctl_parse_int("SECONDS", period, 1, WATCH_MAX_S,
+	    &seconds))
+		return CTL_USAGE;
+	return watch(context, seconds);
 }

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "master/ctl.h"
 #include "master/run_dir.h"
@@ -23,13 +24,55 @@ struct command {
 
 static const struct command commands[] = {
 	{ "status", "what the master and its children do",
-	    "  kaphilactl status\n"
+	    "  kaphilactl status [--watch [SECONDS]]\n"
 	    "\n"
 	    "Shows the master and each child: state, generation, uptime, age\n"
 	    "of the heartbeat, links, live calls or waiting entries,\n"
 	    "restarts, and why the last one ended. Exit code 3 if no master\n"
-	    "runs.\n",
+	    "runs. --watch shows it again every 2 (or SECONDS) seconds until\n"
+	    "Ctrl-C, also while no master runs.\n",
 	    ctl_status },
+	{ "restart", "replace running children one after the other",
+	    "  kaphilactl restart worker [SLOT] [--no-wait]\n"
+	    "  kaphilactl restart webhookd [--no-wait]\n"
+	    "  kaphilactl restart recorder [--no-wait]\n"
+	    "  kaphilactl restart all [--no-wait]\n"
+	    "\n"
+	    "Each gets a successor, from the program that is on disk now, and\n"
+	    "leaves when that is ready; no request, event or call is lost. It\n"
+	    "stops at the first that fails: the old one goes on then. Prints\n"
+	    "each step; --no-wait only begins it.\n",
+	    ctl_restart },
+	{ "scale", "change the number of workers",
+	    "  kaphilactl scale workers N [--no-wait]\n"
+	    "\n"
+	    "A worker that is too many hands its calls to one that stays. At\n"
+	    "the master's next start http.workers is their number again.\n",
+	    ctl_scale },
+	{ "operation", "show a restart or a scaling that was begun",
+	    "  kaphilactl operation NUMBER [--no-wait]\n"
+	    "\n"
+	    "Prints its steps until it has ended; --no-wait those so far. The\n"
+	    "master remembers the last few.\n",
+	    ctl_operation },
+	{ "drain", "take no new calls",
+	    "  kaphilactl drain\n"
+	    "\n"
+	    "New calls are answered 503 DRAINING; live ones go on, and so\n"
+	    "does all else. Until 'kaphilactl resume', or the master's next\n"
+	    "start.\n",
+	    ctl_drain },
+	{ "resume", "take new calls again",
+	    "  kaphilactl resume\n",
+	    ctl_resume },
+	{ "reload", "read the configuration again",
+	    "  kaphilactl reload\n"
+	    "\n"
+	    "Checks the master's configuration file and takes over what can\n"
+	    "change in a running node; says what counts from a child's or the\n"
+	    "master's next start on. A file with a fault is refused, and\n"
+	    "nothing changes. SIGHUP to the master does the same.\n",
+	    ctl_reload },
 	{ "migrate", "bring the PostgreSQL schema up to date",
 	    "  kaphilactl migrate [--dir DIR] [--dry-run]\n"
 	    "\n"
@@ -155,8 +198,11 @@ find_config(struct ctl_context *context, const char *named)
 		path = linked;
 	context->have_config = config_load(&context->config, path,
 	    &context->config_fault) == 0;
-	if (!context->have_config)
+	if (!context->have_config) {
 		config_init(&context->config);
+		(void)config_peek(path, "node.run_dir",
+		    context->config.node.run_dir);
+	}
 	if (by_run_dir)
 		(void)snprintf(context->config.node.run_dir,
 		    sizeof(context->config.node.run_dir), "%s", run_dir);
@@ -171,7 +217,9 @@ run_command(const struct command *command, const struct options *options,
 
 	context.json = options->json;
 	find_config(&context, options->config_path);
-	if (!context.have_config && options->config_path != NULL) {
+	/* with a broken one the master can be asked still, to reload it too */
+	if (!context.have_config && options->config_path != NULL &&
+	    access(options->config_path, R_OK) != 0) {
 		ctl_complain("%s", context.config_fault.text);
 		return CTL_FAILED;
 	}

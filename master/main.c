@@ -15,17 +15,20 @@
 #include <event2/event.h>
 
 #include "master/children.h"
+#include "master/commands.h"
 #include "master/control.h"
 #include "master/keep_env.h"
 #include "master/listeners.h"
 #include "master/reader_check.h"
+#include "master/reload.h"
 #include "master/run_dir.h"
 #include "master/spawn.h"
+#include "master/stats_file.h"
 #include "master/status.h"
+#include "master/store_check.h"
 #include "master/watchdog.h"
 #include "shared/clock.h"
 #include "shared/log.h"
-#include "shared/pg_dsn.h"
 
 #define DEFAULT_CONFIG "/etc/kaphila/kaphila.conf"
 
@@ -34,11 +37,12 @@ struct options {
 	const char *bin_dir; /* NULL: beside this program */
 	bool check;
 	bool dump;
+	bool dump_man;
 };
 
 struct master {
 	struct event_base *base;
-	struct config config;
+	struct reload reload; /* the configuration */
 	struct run_dir run_dir;
 	struct listen_lock api_lock;
 	struct listen_lock admin_lock;
@@ -46,8 +50,10 @@ struct master {
 	struct children children;
 	struct watchdog watchdog;
 	struct control *control;
+	struct stats_writer *stats_writer;
 	struct event *on_signal[3];
 	struct status_about about;
+	struct commands commands;
 	char bin_dir[PATH_MAX];
 };
 
@@ -57,13 +63,14 @@ static const char usage[] =
     "\n"
     "Starts Kaphila's workers, webhookd and recorder, and watches over them.\n"
     "It stays in the foreground and logs to standard error. SIGTERM or\n"
-    "SIGINT ends it in good order.\n"
+    "SIGINT ends it in good order, SIGHUP reloads the configuration.\n"
     "\n"
     "  --config FILE   the configuration; default " DEFAULT_CONFIG "\n"
     "  --bin-dir DIR   where the other programs are; default: beside this "
     "one\n"
     "  --check-config  check the configuration, and end\n"
     "  --dump-config   print every key with its value and meaning, and end\n"
+    "  --dump-man      print the keys for the manual page, and end\n"
     "  --help          this text\n"
     "  --version       the version\n";
 
@@ -75,6 +82,7 @@ parse_options(int argc, char **argv, struct options *options)
 		{ "bin-dir", required_argument, NULL, 'b' },
 		{ "check-config", no_argument, NULL, 'k' },
 		{ "dump-config", no_argument, NULL, 'd' },
+		{ "dump-man", no_argument, NULL, 'm' },
 		{ "help", no_argument, NULL, 'h' },
 		{ "version", no_argument, NULL, 'v' },
 		{ NULL, 0, NULL, 0 },
@@ -96,6 +104,9 @@ parse_options(int argc, char **argv, struct options *options)
 		case 'd':
 			options->dump = true;
 			break;
+		case 'm':
+			options->dump_man = true;
+			break;
 		case 'h':
 			(void)fputs(usage, stdout);
 			exit(0);
@@ -114,40 +125,21 @@ parse_options(int argc, char **argv, struct options *options)
 	}
 }
 
-/*
- * What the workers would refuse at their start. Not config.c's, which every
- * child has: it would bring libpq into all of them.
- */
-static int
-check_dsn(const struct options *options, const struct config *config,
-    struct kap_errmsg *msg)
-{
-	struct kap_errmsg why;
-	struct pg_dsn *dsn;
-	const int rc = pg_dsn_parse(&dsn, config->postgres.dsn, "kaphila",
-	    &why);
-
-	if (rc == 0)
-		pg_dsn_free(&dsn);
-	else
-		kap_errmsg_set(msg, "%s: postgres.dsn: %s",
-		    options->config_path, why.text);
-	return rc;
-}
-
 /* Read the configuration; answer what only asks about it. */
 static void
-load_config(const struct options *options, struct config *config)
+load_config(const struct options *options, struct reload *reload)
 {
 	struct kap_errmsg msg;
 
-	if (config_load(config, options->config_path, &msg) != 0 ||
-	    check_dsn(options, config, &msg) != 0) {
+	if (options->dump_man)
+		exit(config_dump_man(stdout) == 0 ? 0 : 1);
+	if (reload_first(reload, options->config_path, &msg) != 0) {
 		(void)fprintf(stderr, "kaphila-master: %s\n", msg.text);
 		exit(1);
 	}
 	if (options->dump)
-		exit(config_dump(config, stdout, false, true) == 0 ? 0 : 1);
+		exit(config_dump(&reload->config, stdout, false, true) == 0 ?
+		    0 : 1);
 	if (options->check) {
 		(void)printf("%s: ok\n", options->config_path);
 		exit(0);
@@ -191,20 +183,11 @@ on_signal_stop(evutil_socket_t signal_number, short what KAP_UNUSED,
 
 static void
 on_signal_hup(evutil_socket_t signal_number KAP_UNUSED, short what KAP_UNUSED,
-    void *arg KAP_UNUSED)
+    void *arg)
 {
-	log_info("SIGHUP does nothing here; the configuration is read at "
-	    "start");
-}
+	struct master *master = arg;
 
-static cJSON *
-answer_command(void *ctx, const char *command, const cJSON *request KAP_UNUSED)
-{
-	const struct master *master = ctx;
-
-	if (strcmp(command, "status") == 0)
-		return status_render(&master->children, &master->about);
-	return NULL;
+	cJSON_Delete(reload_again(&master->reload));
 }
 
 static void
@@ -234,7 +217,7 @@ watch_signals(struct master *master)
 static int
 take_addresses(struct master *master, struct kap_errmsg *msg)
 {
-	const struct config *config = &master->config;
+	const struct config *config = &master->reload.config;
 	int rc = listen_lock_take(&master->api_lock, config->http.listen, msg);
 
 	if (rc == 0)
@@ -250,7 +233,7 @@ static int
 open_children(struct master *master, struct kap_errmsg *msg)
 {
 	const struct children_setup setup = { .base = master->base,
-		.config = &master->config, .bin_dir = master->bin_dir,
+		.config = &master->reload.config, .bin_dir = master->bin_dir,
 		.lock_fd = master->run_dir.children_fd,
 		.stats_fd = master->run_dir.stats_fd,
 		.stats = master->run_dir.stats,
@@ -263,21 +246,23 @@ static int
 open_control(struct master *master, struct kap_errmsg *msg)
 {
 	char path[PATH_MAX];
-	const int rc = run_dir_path(master->config.node.run_dir,
+	const int rc = run_dir_path(master->reload.config.node.run_dir,
 	    CONTROL_SOCKET, path, sizeof(path));
 
 	if (rc != 0) {
 		kap_errmsg_set(msg, "node.run_dir is too long");
 		return rc;
 	}
+	master->commands = (struct commands){ .children = &master->children,
+		.reload = &master->reload, .about = &master->about };
 	return control_open(&master->control, master->base, path,
-	    answer_command, master, msg);
+	    commands_answer, &master->commands, msg);
 }
 
 static int
 open_data(struct master *master, struct kap_errmsg *msg)
 {
-	const struct config *config = &master->config;
+	const struct config *config = &master->reload.config;
 
 	/* its parent exists, or keep_env_open tells what is missing */
 	(void)mkdir(config->node.data_dir, 0750);
@@ -299,17 +284,21 @@ open_all(struct master *master, const char *config_path)
 {
 	struct kap_errmsg msg = { .text = "" };
 
-	if (run_dir_open(&master->run_dir, master->config.node.run_dir,
-	    config_path, &msg) != 0 || take_addresses(master, &msg) != 0 ||
-	    open_data(master, &msg) != 0)
+	if (run_dir_open(&master->run_dir,
+	        master->reload.config.node.run_dir, config_path, &msg) != 0 ||
+	    take_addresses(master, &msg) != 0 || open_data(master, &msg) != 0)
 		fail(master, msg.text);
 	master->base = event_base_new();
 	if (master->base == NULL)
 		fatal("can't make the event loop");
 	watch_signals(master);
+	if (stats_file_start(&master->stats_writer, master->base,
+	        master->run_dir.stats, &master->reload.config) != 0)
+		fatal("can't begin the statistics");
 	if (open_children(master, &msg) != 0 ||
 	    open_control(master, &msg) != 0)
 		fail(master, msg.text);
+	master->reload.children = &master->children;
 	if (watchdog_init(&master->watchdog, &master->children) != 0)
 		fatal("can't start the watchdog");
 }
@@ -318,6 +307,7 @@ static void
 close_all(struct master *master)
 {
 	control_close(&master->control);
+	stats_file_stop(&master->stats_writer);
 	watchdog_deinit(&master->watchdog);
 	children_deinit(&master->children);
 	for (size_t i = 0; i < 3; i++)
@@ -355,27 +345,32 @@ main(int argc, char **argv)
 		.admin_lock = { -1 },
 		.run_dir = { .pid_fd = -1, .children_fd = -1, .stats_fd = -1 }
 	};
+	const struct config *config;
 	struct options options;
 
 	log_init("master", -1, LOG_LEVEL_INFO, LOG_FORMAT_TEXT);
 	if (argc == 3 && strcmp(argv[1], READER_CHECK_OPTION) == 0)
 		return reader_check_run(argv[2]);
+	if (argc == 4 && strcmp(argv[1], STORE_CHECK_OPTION) == 0)
+		return store_check_run(argv[2], argv[3]);
 	parse_options(argc, argv, &options);
-	load_config(&options, &master.config);
-	log_init("master", -1, (enum log_level)master.config.log.level,
-	    (enum log_format)master.config.log.format);
+	load_config(&options, &master.reload);
+	config = &master.reload.config;
+	log_init("master", -1, (enum log_level)config->log.level,
+	    (enum log_format)config->log.format);
 	master.about.config_path = options.config_path;
+	master.about.reload = &master.reload;
 	master.about.started_ms = clock_boot_ms();
-	raise_descriptor_limit(&master.config);
+	raise_descriptor_limit(config);
 	find_programs(&master, &options);
 	open_all(&master, options.config_path);
 	log_info("master runs", LOG_S("version", KAPHILA_VERSION),
-	    LOG_S("listen", master.config.http.listen),
-	    LOG_I("workers", master.config.http.workers));
+	    LOG_S("listen", config->http.listen),
+	    LOG_I("workers", config->http.workers));
 	children_start(&master.children);
 	if (event_base_dispatch(master.base) < 0)
 		fatal("the event loop failed");
 	close_all(&master);
 	log_info("stopped");
-	return 0;
+	return master.children.check.damaged ? 1 : 0;
 }

@@ -1,6 +1,7 @@
 /*
- * The table of configuration keys, and the four things it drives: defaults,
- * parsing, checking and dumping. Opens nothing but the configuration.
+ * The table of configuration keys, and what is made from it key by key:
+ * defaults, setting, comparing, taking over. It drives the parser
+ * (config_file.c) and the dumps (config_dump.c) too. Opens nothing.
  */
 #include "config.h"
 
@@ -9,31 +10,13 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
-
-#include <arpa/inet.h>
-#include <ini.h>
 
 #include "child.h"
+#include "config_keys.h"
 #include "log.h"
 
-enum key_type { KEY_TEXT, KEY_INT, KEY_BOOL, KEY_CHOICE };
-enum key_flag { KEY_SECRET = 1, KEY_RELOADABLE = 2, KEY_REQUIRED = 4 };
-
-struct config_key {
-	const char *section;
-	const char *name;
-	enum key_type type;
-	unsigned flags;
-	size_t offset; /* in struct config */
-	const char *fallback;
-	int64_t min;
-	int64_t max;
-	const char *const *choices; /* NULL-terminated, for KEY_CHOICE */
-	const char *help;
-};
-
-static const char *const log_levels[] = { "debug", "info", "warn", "error", NULL };
+static const char *const log_levels[] = { "debug", "info", "warn", "error",
+	NULL };
 static const char *const log_formats[] = { "text", "json", NULL };
 static const char *const durabilities[] = { "normal", "full", NULL };
 
@@ -47,20 +30,23 @@ static const char *const durabilities[] = { "normal", "full", NULL };
 #define CHOICE(s, n, flags, fallback, choices, help) \
 	{ #s, #n, KEY_CHOICE, flags, AT(s.n), fallback, 0, 0, choices, help }
 
-static const struct config_key keys[] = {
-	INT(node, id, 0, "1", 1, 999,
+const struct config_key config_keys[] = {
+	INT(node, id, KEY_FIXED, "1", 1, 999,
 	    "number of this node, part of every call id"),
-	TEXT(node, run_dir, 0, "/run/kaphila",
+	TEXT(node, run_dir, KEY_FIXED, "/run/kaphila",
 	    "sockets, pid file and statistics"),
-	TEXT(node, data_dir, 0, "/var/lib/kaphila",
+	TEXT(node, data_dir, KEY_FIXED, "/var/lib/kaphila",
 	    "the call table and, by default, the recordings"),
 
 	CHOICE(log, level, KEY_RELOADABLE, "info", log_levels,
 	    "least level that is logged"),
-	CHOICE(log, format, 0, "text", log_formats, "text or json, a line each"),
+	CHOICE(log, format, KEY_RELOADABLE, "text", log_formats,
+	    "form of the lines that are logged"),
 
-	TEXT(http, listen, 0, "127.0.0.1:3000", "address:port of the API"),
-	INT(http, workers, 0, "2", 1, CHILD_MAX_WORKERS, "worker processes"),
+	TEXT(http, listen, KEY_FIXED, "127.0.0.1:3000",
+	    "address:port of the API"),
+	INT(http, workers, KEY_FIXED, "2", 1, CHILD_MAX_WORKERS,
+	    "worker processes; kaphilactl scale changes their number at once"),
 	INT(http, max_connections, KEY_RELOADABLE, "8192", 16, 65536,
 	    "client connections of one worker"),
 	INT(http, head_timeout_s, KEY_RELOADABLE, "10", 1, 300,
@@ -71,14 +57,14 @@ static const struct config_key keys[] = {
 	    "seconds a connection may wait between requests"),
 	INT(http, max_body_bytes, KEY_RELOADABLE, "65536", 1024, 1048576,
 	    "largest request body"),
-	TEXT(http, tls_certificate, 0, "",
-	    "certificate chain (PEM); empty: plain HTTP"),
-	TEXT(http, tls_key, 0, "", "its private key (PEM)"),
+	TEXT(http, tls_certificate, KEY_RELOADABLE, "",
+	    "certificate chain (PEM), reread by a reload; empty: plain HTTP"),
+	TEXT(http, tls_key, KEY_RELOADABLE, "", "its private key (PEM)"),
 
-	TEXT(admin, listen, 0, "127.0.0.1:3001",
+	TEXT(admin, listen, KEY_FIXED, "127.0.0.1:3001",
 	    "address:port of /health and /ready, without keys"),
 
-	INT(store, map_size_mb, 0, "1024", 16, 1048576,
+	INT(store, map_size_mb, KEY_FIXED, "1024", 16, 1048576,
 	    "size of the call table's map; a sparse file"),
 	CHOICE(store, durability, 0, "normal", durabilities,
 	    "what a power cut may undo: the last transaction, or nothing"),
@@ -89,7 +75,7 @@ static const struct config_key keys[] = {
 	TEXT(postgres, dsn, KEY_SECRET | KEY_REQUIRED, "",
 	    "libpq connection string, by address or socket path"),
 
-	TEXT(auth, pepper, KEY_SECRET | KEY_REQUIRED, "",
+	TEXT(auth, pepper, KEY_SECRET | KEY_REQUIRED | KEY_FIXED, "",
 	    "secret under which API keys are hashed, 32 characters or more"),
 	INT(auth, cache_fresh_s, KEY_RELOADABLE, "30", 1, 3600,
 	    "seconds a cached key is used without a look at PostgreSQL"),
@@ -126,6 +112,10 @@ static const struct config_key keys[] = {
 	INT(calls, max_duration_max_s, KEY_RELOADABLE, "14400", 1, 86400,
 	    "greatest maxDuration"),
 
+	INT(idempotency, keep_s, KEY_RELOADABLE, "86400", 1, 604800,
+	    "seconds that an Idempotency-Key's answer is kept, some 350 bytes "
+	    "of the call table each"),
+
 	BOOL(webhook, allow_http, KEY_RELOADABLE, "false",
 	    "http:// targets too"),
 	BOOL(webhook, allow_private, KEY_RELOADABLE, "false",
@@ -158,7 +148,7 @@ static const struct config_key keys[] = {
 	    "age of a heartbeat at which a child counts as hung"),
 };
 
-#define KEY_COUNT (sizeof(keys) / sizeof(keys[0]))
+const size_t config_key_count = sizeof(config_keys) / sizeof(config_keys[0]);
 
 static void fault(struct kap_errmsg *msg, const struct config_key *key,
     const char *fmt, ...) KAP_PRINTF(3, 4);
@@ -256,8 +246,8 @@ set_choice(struct config *config, const struct config_key *key,
 	return -KAP_INVAL;
 }
 
-static int
-set_key(struct config *config, const struct config_key *key,
+int
+config_key_set(struct config *config, const struct config_key *key,
     const char *value, struct kap_errmsg *msg)
 {
 	switch (key->type) {
@@ -273,15 +263,16 @@ set_key(struct config *config, const struct config_key *key,
 	return -KAP_INVAL;
 }
 
-static const struct config_key *
-find_key(const char *section, const char *name)
+size_t
+config_key_find(const char *section, const char *name)
 {
-	for (size_t i = 0; i < KEY_COUNT; i++) {
-		if (strcmp(keys[i].section, section) == 0 &&
-		    strcmp(keys[i].name, name) == 0)
-			return &keys[i];
-	}
-	return NULL;
+	size_t i = 0;
+
+	while (i < config_key_count &&
+	    (strcmp(config_keys[i].section, section) != 0 ||
+	    strcmp(config_keys[i].name, name) != 0))
+		i++;
+	return i;
 }
 
 void
@@ -290,292 +281,116 @@ config_init(struct config *config)
 	struct kap_errmsg msg;
 
 	memset(config, 0, sizeof(*config));
-	for (size_t i = 0; i < KEY_COUNT; i++) {
-		if (set_key(config, &keys[i], keys[i].fallback, &msg) != 0)
+	for (size_t i = 0; i < config_key_count; i++) {
+		if (config_key_set(config, &config_keys[i],
+		    config_keys[i].fallback, &msg) != 0)
 			fatal("built-in default: %s", msg.text);
 	}
 }
 
-/* State of one parse; inih calls back for each pair. */
-struct parse {
-	struct config *config;
-	FILE *file;
-	int line; /* of the pair being read */
-	int rc;
-	int fault_line;
-	struct kap_errmsg fault;
-};
-
-static int
-on_pair(void *arg, const char *section, const char *name, const char *value)
-{
-	struct parse *parse = arg;
-	const struct config_key *key = find_key(section, name);
-
-	if (parse->rc != 0)
-		return 1; /* the first fault is the one that is told */
-	if (key == NULL) {
-		kap_errmsg_set(&parse->fault, "unknown key %s%s%s", section,
-		    *section != '\0' ? "." : "", name);
-		parse->rc = -KAP_INVAL;
-	} else if (set_key(parse->config, key, value, &parse->fault) != 0) {
-		parse->rc = -KAP_INVAL;
-	}
-	if (parse->rc != 0)
-		parse->fault_line = parse->line;
-	return 1;
-}
-
-/*
- * inih's line reader, counting lines and refusing those it would cut. inih
- * takes an indented line for more of the value above it; here it is a line
- * like any other.
- */
-static char *
-read_line(char *text, int size, void *stream)
-{
-	struct parse *parse = stream;
-	char *got = fgets(text, size, parse->file);
-
-	if (got == NULL)
-		return NULL;
-	parse->line++;
-	memmove(text, text + strspn(text, " \t"),
-	    strlen(text + strspn(text, " \t")) + 1);
-	if (strchr(text, '\n') == NULL && !feof(parse->file) &&
-	    parse->rc == 0) {
-		kap_errmsg_set(&parse->fault, "line is over %d bytes",
-		    size - 1);
-		parse->rc = -KAP_INVAL;
-		parse->fault_line = parse->line;
-	}
-	return got;
-}
-
-static bool
-is_address(const char *host)
-{
-	unsigned char bytes[16];
-
-	return inet_pton(AF_INET, host, bytes) == 1 ||
-	    inet_pton(AF_INET6, host, bytes) == 1;
-}
-
-static int
-check_listen(const char *key, const char *listen, struct kap_errmsg *msg)
-{
-	char host[CONFIG_TEXT_MAX];
-	uint16_t port;
-
-	if (config_split_listen(listen, host, sizeof(host), &port) == 0 &&
-	    is_address(host))
-		return 0;
-	kap_errmsg_set(msg, "%s must be address:port, not '%s'", key, listen);
-	return -KAP_INVAL;
-}
-
-static int
-check_asterisk_url(const char *url, struct kap_errmsg *msg)
-{
-	static const char scheme[] = "http://";
-	char host[CONFIG_TEXT_MAX];
-	uint16_t port;
-
-	if (strncmp(url, scheme, strlen(scheme)) != 0) {
-		kap_errmsg_set(msg, "asterisk.url must begin with http:// "
-		    "(for TLS, put a stunnel before Asterisk)");
-		return -KAP_INVAL;
-	}
-	if (config_split_listen(url + strlen(scheme), host, sizeof(host),
-	        &port) == 0 &&
-	    (is_address(host) || strcmp(host, "localhost") == 0))
-		return 0;
-	kap_errmsg_set(msg, "asterisk.url must be http://address:port, by "
-	    "address or localhost, not '%s'", url);
-	return -KAP_INVAL;
-}
-
-/* Rules that span keys, and forms that the table can't say. */
-static int
-check_whole(const struct config *config, struct kap_errmsg *msg)
-{
-	for (size_t i = 0; i < KEY_COUNT; i++) {
-		const char *text = (const char *)config + keys[i].offset;
-
-		if ((keys[i].flags & KEY_REQUIRED) != 0 && *text == '\0') {
-			fault(msg, &keys[i], "is required");
-			return -KAP_INVAL;
-		}
-	}
-	if (check_listen("http.listen", config->http.listen, msg) != 0 ||
-	    check_listen("admin.listen", config->admin.listen, msg) != 0)
-		return -KAP_INVAL;
-	if (strcmp(config->http.listen, config->admin.listen) == 0) {
-		kap_errmsg_set(msg, "http.listen and admin.listen are the same");
-		return -KAP_INVAL;
-	}
-	if (strlen(config->auth.pepper) < 32) {
-		kap_errmsg_set(msg,
-		    "auth.pepper must have 32 characters or more");
-		return -KAP_INVAL;
-	}
-	if (config->calls.ring_timeout_min_s > config->calls.ring_timeout_max_s) {
-		kap_errmsg_set(msg, "calls.ring_timeout_min_s is over "
-		    "calls.ring_timeout_max_s");
-		return -KAP_INVAL;
-	}
-	if ((config->http.tls_certificate[0] == '\0') !=
-	    (config->http.tls_key[0] == '\0')) {
-		kap_errmsg_set(msg, "http.tls_certificate and http.tls_key go "
-		    "together");
-		return -KAP_INVAL;
-	}
-	if (config->webhook.retry_min_ms > config->webhook.retry_max_ms ||
-	    config->asterisk.reconnect_min_ms >
-	    config->asterisk.reconnect_max_ms) {
-		kap_errmsg_set(msg, "a ..._min_ms is over its ..._max_ms");
-		return -KAP_INVAL;
-	}
-	return check_asterisk_url(config->asterisk.url, msg);
-}
-
-static int
-load_stream(struct config *config, FILE *file, const char *name,
-    struct kap_errmsg *msg)
-{
-	struct parse parse = { .config = config, .file = file };
-	struct kap_errmsg whole;
-	int bad_line;
-
-	config_init(config);
-	bad_line = ini_parse_stream(read_line, &parse, on_pair, &parse);
-	if (parse.rc == 0 && bad_line != 0) {
-		kap_errmsg_set(&parse.fault, "is neither [section] nor key = "
-		    "value");
-		parse.fault_line = bad_line;
-		parse.rc = -KAP_INVAL;
-	}
-	if (parse.rc != 0) {
-		kap_errmsg_set(msg, "%s:%d: %s", name, parse.fault_line,
-		    parse.fault.text);
-		return parse.rc;
-	}
-	if (check_whole(config, &whole) != 0) {
-		kap_errmsg_set(msg, "%s: %s", name, whole.text);
-		return -KAP_INVAL;
-	}
-	return 0;
-}
-
-int
-config_load(struct config *config, const char *path, struct kap_errmsg *msg)
-{
-	FILE *file = fopen(path, "re");
-	int rc;
-
-	if (file == NULL) {
-		kap_errmsg_set(msg, "%s: %s", path, strerror(errno));
-		return -KAP_NOENT;
-	}
-	rc = load_stream(config, file, path, msg);
-	(void)fclose(file);
-	return rc;
-}
-
-int
-config_load_fd(struct config *config, int fd, struct kap_errmsg *msg)
-{
-	const int copy = dup(fd);
-	FILE *file;
-	int rc;
-
-	if (copy < 0 || (file = fdopen(copy, "r")) == NULL) {
-		kap_errmsg_set(msg, "configuration descriptor: %s",
-		    strerror(errno));
-		if (copy >= 0)
-			(void)close(copy);
-		return -KAP_IO;
-	}
-	rewind(file);
-	rc = load_stream(config, file, "configuration", msg);
-	(void)fclose(file);
-	return rc;
-}
-
-static void
-dump_value(const struct config *config, const struct config_key *key,
-    FILE *out, bool with_secrets)
+void
+config_key_format(const struct config *config, const struct config_key *key,
+    bool with_secrets, char out[CONFIG_TEXT_MAX])
 {
 	const char *at = (const char *)config + key->offset;
-	const int64_t number = key->type == KEY_INT || key->type == KEY_CHOICE
-	    ? *(const int64_t *)(const void *)at : 0;
+	const bool hide = (key->flags & KEY_SECRET) != 0 && !with_secrets;
 
 	switch (key->type) {
 	case KEY_TEXT:
-		if ((key->flags & KEY_SECRET) != 0 && !with_secrets &&
-		    *at != '\0')
-			at = "********";
-		(void)fputs(at, out);
+		(void)snprintf(out, CONFIG_TEXT_MAX, "%s",
+		    hide && *at != '\0' ? "********" : at);
 		break;
 	case KEY_INT:
-		(void)fprintf(out, "%" PRId64, number);
+		(void)snprintf(out, CONFIG_TEXT_MAX, "%" PRId64,
+		    *(const int64_t *)(const void *)at);
 		break;
 	case KEY_BOOL:
-		(void)fputs(*(const bool *)at ? "true" : "false", out);
+		(void)snprintf(out, CONFIG_TEXT_MAX, "%s",
+		    *(const bool *)at ? "true" : "false");
 		break;
 	case KEY_CHOICE:
-		(void)fputs(key->choices[number], out);
+		(void)snprintf(out, CONFIG_TEXT_MAX, "%s",
+		    key->choices[*(const int64_t *)(const void *)at]);
 		break;
 	}
 }
 
-int
-config_dump(const struct config *config, FILE *out, bool with_secrets,
-    bool with_help)
+const char *
+config_reach_name(enum config_reach reach)
 {
-	const char *section = "";
+	static const char *const names[CONFIG_REACH_COUNT] = {
+		[CONFIG_AT_ONCE] = "now",
+		[CONFIG_AT_CHILD_START] = "child start",
+		[CONFIG_AT_MASTER_START] = "master start",
+	};
 
-	for (size_t i = 0; i < KEY_COUNT; i++) {
-		const struct config_key *key = &keys[i];
-
-		if (strcmp(section, key->section) != 0) {
-			(void)fprintf(out, "%s[%s]\n", i > 0 ? "\n" : "",
-			    key->section);
-			section = key->section;
-		}
-		if (with_help)
-			(void)fprintf(out, "; %s\n", key->help);
-		(void)fprintf(out, "%s = ", key->name);
-		dump_value(config, key, out, with_secrets);
-		(void)fputc('\n', out);
-	}
-	return fflush(out) == 0 && !ferror(out) ? 0 : -KAP_IO;
+	return names[reach];
 }
 
-int
-config_split_listen(const char *listen, char *host_out, size_t host_size,
-    uint16_t *port_out)
+enum config_reach
+config_key_reach(const struct config_key *key)
 {
-	const char *colon = strrchr(listen, ':');
-	const char *host = listen;
-	size_t host_len;
-	char *end;
-	unsigned long port;
+	if ((key->flags & KEY_RELOADABLE) != 0)
+		return CONFIG_AT_ONCE;
+	return (key->flags & KEY_FIXED) != 0 ? CONFIG_AT_MASTER_START :
+	    CONFIG_AT_CHILD_START;
+}
 
-	if (colon == NULL || colon == listen)
-		return -KAP_INVAL;
-	host_len = (size_t)(colon - listen);
-	if (*host == '[' && host_len > 2 && host[host_len - 1] == ']') {
-		host++;
-		host_len -= 2;
+static bool
+is_same(const struct config *a, const struct config *b,
+    const struct config_key *key)
+{
+	char text_a[CONFIG_TEXT_MAX];
+	char text_b[CONFIG_TEXT_MAX];
+
+	config_key_format(a, key, true, text_a);
+	config_key_format(b, key, true, text_b);
+	return strcmp(text_a, text_b) == 0;
+}
+
+unsigned
+config_compare(const struct config *from, const struct config *to,
+    config_change_fn *callback, void *ctx)
+{
+	unsigned count = 0;
+
+	for (size_t i = 0; i < config_key_count; i++) {
+		const struct config_key *key = &config_keys[i];
+		char was[CONFIG_TEXT_MAX];
+		char will_be[CONFIG_TEXT_MAX];
+		const struct config_change change = { .section = key->section,
+			.name = key->name, .reach = config_key_reach(key),
+			.from = was, .to = will_be };
+
+		if (is_same(from, to, key))
+			continue;
+		count++;
+		if (callback == NULL)
+			continue;
+		config_key_format(from, key, false, was);
+		config_key_format(to, key, false, will_be);
+		callback(ctx, &change);
 	}
-	if (host_len >= host_size || colon[1] < '0' || colon[1] > '9')
-		return -KAP_INVAL;
-	port = strtoul(colon + 1, &end, 10);
-	if (*end != '\0' || port == 0 || port > 65535)
-		return -KAP_INVAL;
-	memcpy(host_out, host, host_len);
-	host_out[host_len] = '\0';
-	*port_out = (uint16_t)port;
-	return 0;
+	return count;
+}
+
+void
+config_take(struct config *to, const struct config *from,
+    enum config_reach reach)
+{
+	static const size_t sizes[] = {
+		[KEY_TEXT] = CONFIG_TEXT_MAX,
+		[KEY_INT] = sizeof(int64_t),
+		[KEY_BOOL] = sizeof(bool),
+		[KEY_CHOICE] = sizeof(int64_t),
+	};
+
+	for (size_t i = 0; i < config_key_count; i++) {
+		const struct config_key *key = &config_keys[i];
+
+		if (config_key_reach(key) == reach)
+			memcpy((char *)to + key->offset,
+			    (const char *)from + key->offset,
+			    sizes[key->type]);
+	}
 }

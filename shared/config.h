@@ -1,8 +1,8 @@
 /*
  * The configuration: one table of keys (config.c) drives the parser,
- * --check-config, --dump-config and the man page. The master reads and checks
- * the file and hands its dump to every child in a sealed memfd, so a file
- * that was broken meanwhile never reaches a process.
+ * --check-config, --dump-config, the man page and a reload. The master reads
+ * and checks the file and hands its dump to every child in a sealed memfd, so
+ * a file that was broken meanwhile never reaches a process.
  */
 #ifndef KAP_CONFIG_H
 #define KAP_CONFIG_H
@@ -79,6 +79,9 @@ struct config {
 		int64_t max_duration_max_s;
 	} calls;
 	struct {
+		int64_t keep_s;
+	} idempotency;
+	struct {
 		bool allow_http;
 		bool allow_private;
 		bool allow_loopback;
@@ -121,15 +124,73 @@ KAP_MUST_USE int config_load_fd(struct config *config, int fd,
     struct kap_errmsg *msg);
 
 /*
+ * Find one key in a file that may be wrong elsewhere: for a message about its
+ * value, or for the run directory of a master whose file is broken by now.
+ *
+ * key        "node.run_dir"
+ * value_out  its text, unchecked; CONFIG_TEXT_MAX bytes; may be NULL
+ *
+ * Returns its line, the last if there are several; 0 where the file leaves it
+ * out or can't be read: nothing is written then. Blocks on the file.
+ */
+int config_peek(const char *path, const char *key, char *value_out);
+
+/* When a changed key is taken over. */
+enum config_reach {
+	CONFIG_AT_ONCE,         /* by a reload, in every process */
+	CONFIG_AT_CHILD_START,  /* by each child that starts after it */
+	CONFIG_AT_MASTER_START, /* when the master starts next */
+	CONFIG_REACH_COUNT
+};
+
+/* "now", "child start", "master start". */
+const char *config_reach_name(enum config_reach reach);
+
+/* One key that differs. All of it is borrowed for the call. */
+struct config_change {
+	const char *section;
+	const char *name;
+	enum config_reach reach;
+	const char *from; /* as in a file; a secret reads "********" */
+	const char *to;
+};
+
+typedef void config_change_fn(void *ctx, const struct config_change *change);
+
+/*
+ * Call back for each key that differs, in the table's order.
+ *
+ * callback  may be NULL
+ *
+ * Returns how many there are. Never blocks.
+ */
+unsigned config_compare(const struct config *from, const struct config *to,
+    config_change_fn *callback, void *ctx);
+
+/*
+ * Copy the keys of one reach. Keys that a rule ties together have the same
+ * reach, so of two checked configurations a checked one comes out.
+ */
+void config_take(struct config *to, const struct config *from,
+    enum config_reach reach);
+
+/*
  * Write every key with its value, in a form config_load reads back.
  *
  * with_secrets  false: passwords and the pepper read "********"
- * with_help     a comment line before each key
+ * with_help     comment lines before each key: what it means, what it may be,
+ *               and when a change of it is taken over
  *
  * Returns 0 or -KAP_IO.
  */
 KAP_MUST_USE int config_dump(const struct config *config, FILE *out,
     bool with_secrets, bool with_help);
+
+/*
+ * Write the list of all keys in mdoc(7), for kaphila.conf(5). Returns 0 or
+ * -KAP_IO.
+ */
+KAP_MUST_USE int config_dump_man(FILE *out);
 
 /*
  * Split "address:port" or "[v6]:port". `host_out` has room for the text.

@@ -106,6 +106,8 @@ test_faults(void **state KAP_UNUSED)
 		    "configuration:6: is neither [section] nor key = value" },
 		{ "first of two faults", "[http]\nworkers = 0\nport = 1\n",
 		    ":2: http.workers" },
+		{ "required and empty", REQUIRED "[postgres]\ndsn =\n",
+		    "configuration:6: postgres.dsn is required" },
 		{ "dsn missing", "[auth]\npepper = " HUNDRED "\n",
 		    "configuration: postgres.dsn is required" },
 		{ "pepper missing", "[postgres]\ndsn = x\n",
@@ -115,18 +117,24 @@ test_faults(void **state KAP_UNUSED)
 		    "auth.pepper must have 32 characters" },
 		{ "listen without port", REQUIRED
 		    "[http]\nlisten = 127.0.0.1\n",
-		    "http.listen must be address:port" },
+		    "configuration:6: http.listen must be address:port" },
 		{ "admin port 0", REQUIRED "[admin]\nlisten = 127.0.0.1:0\n",
 		    "admin.listen must be address:port" },
 		{ "same listeners", REQUIRED
 		    "[http]\nlisten = 127.0.0.1:3001\n",
-		    "http.listen and admin.listen are the same" },
+		    "configuration:6: http.listen and admin.listen are the "
+		    "same" },
 		{ "ring timeouts cross", REQUIRED
 		    "[calls]\nring_timeout_min_s = 200\n",
-		    "calls.ring_timeout_min_s is over" },
+		    "configuration:6: calls.ring_timeout_min_s is over "
+		    "calls.ring_timeout_max_s" },
+		{ "the later line of two", "[calls]\nring_timeout_min_s = 50\n"
+		    "ring_timeout_max_s = 40\n" REQUIRED,
+		    "configuration:3: calls.ring_timeout_min_s is over" },
 		{ "certificate without key", REQUIRED
 		    "[http]\ntls_certificate = /etc/cert.pem\n",
-		    "tls_certificate and http.tls_key go together" },
+		    "configuration:6: http.tls_certificate and http.tls_key "
+		    "go together" },
 		{ "asterisk by https", REQUIRED
 		    "[asterisk]\nurl = https://127.0.0.1:8089\n",
 		    "asterisk.url must begin with http://" },
@@ -135,13 +143,15 @@ test_faults(void **state KAP_UNUSED)
 		    "asterisk.url must be http://address:port" },
 		{ "asterisk with a password", REQUIRED
 		    "[asterisk]\nurl = http://u:p@127.0.0.1:8088\n",
-		    "asterisk.url must be http://address:port" },
+		    "configuration:6: asterisk.url must be "
+		    "http://address:port; user and password have keys" },
 		{ "listen by name", REQUIRED
 		    "[http]\nlisten = localhost:3000\n",
 		    "http.listen must be address:port" },
 		{ "waits cross", REQUIRED
 		    "[webhook]\nretry_min_ms = 5000\nretry_max_ms = 10\n",
-		    "is over its" },
+		    "configuration:7: webhook.retry_min_ms is over "
+		    "webhook.retry_max_ms" },
 		{ "text too long", "[asterisk]\nuser = " HUNDRED HUNDRED HUNDRED
 		    HUNDRED HUNDRED HUNDRED "\n", ":2: " },
 	};
@@ -244,6 +254,266 @@ test_dump_masks_secrets(void **state KAP_UNUSED)
 	free(dump);
 }
 
+static void
+test_dump_tells_reach(void **state KAP_UNUSED)
+{
+	static const struct {
+		const char *help;
+		const char *facts;
+		const char *line;
+	} cases[] = {
+		{ "; least level that is logged", "; debug, info, warn or "
+		    "error; default info; a reload takes it over at once",
+		    "level = info" },
+		{ "; address:port of the API", "; default 127.0.0.1:3000; read "
+		    "when the master starts", "listen = 127.0.0.1:3000" },
+		{ "; ARI user", "; default kaphila; a reload takes it over as "
+		    "children start", "user = kaphila" },
+		{ "; http:// targets too", "; true or false; default false; a "
+		    "reload takes it over at once", "allow_http = false" },
+		{ "; first wait before a new connect", "; from 10 to 60000; "
+		    "default 250; a reload takes it over at once",
+		    "reconnect_min_ms = 250" },
+		{ "; libpq connection string, by address or socket path",
+		    "; required; a reload takes it over as children start",
+		    "dsn = ********" },
+	};
+	struct kap_errmsg msg = { .text = "" };
+	struct config config;
+	char *dump;
+
+	assert_int_equal(load_text(&config, REQUIRED, &msg), 0);
+	dump = dump_text(&config, false, true);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		char expect[400];
+
+		(void)snprintf(expect, sizeof(expect), "%s\n%s\n%s\n",
+		    cases[i].help, cases[i].facts, cases[i].line);
+		if (strstr(dump, expect) == NULL)
+			fail_msg("not in the dump: %s", expect);
+	}
+	free(dump);
+}
+
+/* Every key of the dump is in the manual page's list, in the same order. */
+static void
+test_man_has_every_key(void **state KAP_UNUSED)
+{
+	struct kap_errmsg msg = { .text = "" };
+	struct config config;
+	char *dump;
+	char *man = NULL;
+	size_t len = 0;
+	FILE *out = open_memstream(&man, &len);
+	const char *at;
+	int keys = 0;
+
+	assert_non_null(out);
+	assert_int_equal(config_dump_man(out), 0);
+	assert_int_equal(fclose(out), 0);
+	at = man;
+	assert_int_equal(load_text(&config, REQUIRED, &msg), 0);
+	dump = dump_text(&config, false, false);
+	for (char *rest = dump, *line; (line = strsep(&rest, "\n")) != NULL;) {
+		char expect[120];
+
+		if (*line == '[')
+			(void)snprintf(expect, sizeof(expect), ".Ss %s\n",
+			    line);
+		else if (*line != '\0')
+			(void)snprintf(expect, sizeof(expect), ".It Cm %.*s\n",
+			    (int)strcspn(line, " "), line);
+		else
+			continue;
+		at = strstr(at, expect);
+		if (at == NULL)
+			fail_msg("not in the page, or not here: %s", expect);
+		keys++;
+	}
+	assert_true(keys > 60);
+	free(dump);
+	free(man);
+}
+
+struct seen {
+	const char *key;
+	const char *from;
+	const char *to;
+	const char *when;
+};
+
+struct seen_list {
+	const struct seen *expect;
+	unsigned count;
+};
+
+static void
+on_change(void *ctx, const struct config_change *change)
+{
+	struct seen_list *list = ctx;
+	const struct seen *expect = &list->expect[list->count++];
+	char key[80];
+
+	(void)snprintf(key, sizeof(key), "%s.%s", change->section,
+	    change->name);
+	assert_non_null(expect->key);
+	assert_string_equal(key, expect->key);
+	assert_string_equal(change->from, expect->from);
+	assert_string_equal(change->to, expect->to);
+	assert_string_equal(config_reach_name(change->reach), expect->when);
+}
+
+#define CHANGED \
+	"[node]\nid = 3\n" \
+	"[log]\nlevel = debug\n" \
+	"[http]\nworkers = 5\nidle_timeout_s = 7\n" \
+	"tls_certificate = /c\ntls_key = /k\n" \
+	"[postgres]\ndsn = host=/run/postgresql dbname=other\n" \
+	"[auth]\npepper = 0123456789abcdef0123456789abcdeX\n" \
+	"[asterisk]\nuser = someone\npassword = sesame\n" \
+	"[webhook]\nallow_http = true\n"
+
+static const struct seen all_changes[] = {
+	{ "node.id", "1", "3", "master start" },
+	{ "log.level", "info", "debug", "now" },
+	{ "http.workers", "2", "5", "master start" },
+	{ "http.idle_timeout_s", "75", "7", "now" },
+	{ "http.tls_certificate", "", "/c", "now" },
+	{ "http.tls_key", "", "/k", "now" },
+	{ "postgres.dsn", "********", "********", "child start" },
+	{ "auth.pepper", "********", "********", "master start" },
+	{ "asterisk.user", "kaphila", "someone", "child start" },
+	{ "asterisk.password", "", "********", "child start" },
+	{ "webhook.allow_http", "false", "true", "now" },
+	{ NULL, NULL, NULL, NULL },
+};
+
+static void
+test_compare(void **state KAP_UNUSED)
+{
+	struct seen_list list = { .expect = all_changes };
+	struct kap_errmsg msg = { .text = "" };
+	struct config from;
+	struct config to;
+
+	assert_int_equal(load_text(&from, REQUIRED, &msg), 0);
+	assert_int_equal(load_text(&to, CHANGED, &msg), 0);
+	assert_int_equal(config_compare(&from, &to, on_change, &list), 11);
+	assert_int_equal(list.count, 11);
+	assert_int_equal(config_compare(&from, &to, NULL, NULL), 11);
+	assert_int_equal(config_compare(&to, &to, on_change, &list), 0);
+}
+
+/* What lies behind a text's end is not the text. */
+static void
+test_compare_ignores_leftovers(void **state KAP_UNUSED)
+{
+	struct kap_errmsg msg = { .text = "" };
+	struct config a;
+	struct config b;
+
+	assert_int_equal(load_text(&a, REQUIRED, &msg), 0);
+	assert_int_equal(load_text(&b, "[asterisk]\nuser = longer-than-that\n"
+	    "user = kaphila\n" REQUIRED, &msg), 0);
+	assert_int_equal(config_compare(&a, &b, NULL, NULL), 0);
+}
+
+/* Each reach takes its own keys and no others; all of them take everything. */
+static void
+test_take(void **state KAP_UNUSED)
+{
+	struct kap_errmsg msg = { .text = "" };
+	struct config from;
+	struct config to;
+	struct config original;
+
+	assert_int_equal(load_text(&to, REQUIRED, &msg), 0);
+	original = to;
+	assert_int_equal(load_text(&from, CHANGED, &msg), 0);
+	config_take(&to, &from, CONFIG_AT_ONCE);
+	assert_int_equal(to.log.level, LOG_LEVEL_DEBUG);
+	assert_int_equal(to.http.idle_timeout_s, 7);
+	assert_string_equal(to.http.tls_key, "/k");
+	assert_true(to.webhook.allow_http);
+	assert_int_equal(config_compare(&original, &to, NULL, NULL), 5);
+	config_take(&to, &from, CONFIG_AT_CHILD_START);
+	assert_string_equal(to.asterisk.password, "sesame");
+	assert_int_equal(to.http.workers, 2);
+	assert_int_equal(config_compare(&original, &to, NULL, NULL), 8);
+	config_take(&to, &from, CONFIG_AT_MASTER_START);
+	assert_int_equal(config_compare(&from, &to, NULL, NULL), 0);
+}
+
+/*
+ * Keys that a rule ties together change together, or what is taken of a
+ * checked configuration would not be a checked one.
+ */
+static void
+test_tied_keys_have_one_reach(void **state KAP_UNUSED)
+{
+	static const char *const changes[] = {
+		"[http]\nlisten = 127.0.0.1:1\n[admin]\nlisten = [::1]:2\n",
+		"[http]\ntls_certificate = /c\ntls_key = /k\n",
+		"[calls]\nring_timeout_min_s = 7\nring_timeout_max_s = 8\n",
+		"[webhook]\nretry_min_ms = 70\nretry_max_ms = 80\n",
+		"[asterisk]\nreconnect_min_ms = 70\nreconnect_max_ms = 80\n",
+	};
+	struct kap_errmsg msg = { .text = "" };
+	struct config from;
+
+	assert_int_equal(load_text(&from, REQUIRED, &msg), 0);
+	for (size_t i = 0; i < sizeof(changes) / sizeof(changes[0]); i++) {
+		char text[300];
+		struct config to;
+		unsigned taken = 0;
+
+		(void)snprintf(text, sizeof(text), REQUIRED "%s", changes[i]);
+		assert_int_equal(load_text(&to, text, &msg), 0);
+		assert_int_equal(config_compare(&from, &to, NULL, NULL), 2);
+		for (int reach = 0; reach < CONFIG_REACH_COUNT; reach++) {
+			struct config mixed = from;
+
+			config_take(&mixed, &to, (enum config_reach)reach);
+			if (config_compare(&from, &mixed, NULL, NULL) == 2)
+				taken++;
+		}
+		if (taken != 1)
+			fail_msg("not of one reach: %s", changes[i]);
+	}
+}
+
+static void
+test_peek(void **state KAP_UNUSED)
+{
+	static const char text[] = "nonsense\n"
+	    "[http]\nport = 3\nworkers = 900\n"
+	    "[node]\n  run_dir = /tmp/a b\n"
+	    "[http]\nworkers = many\n";
+	const int fd = memory_file(text, strlen(text));
+	char value[CONFIG_TEXT_MAX] = "as it was";
+	char path[64];
+
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	assert_int_equal(config_peek(path, "node.run_dir", value), 6);
+	assert_string_equal(value, "/tmp/a b");
+	assert_int_equal(config_peek(path, "http.workers", NULL), 8);
+	assert_int_equal(config_peek(path, "node.id", value), 0);
+	assert_int_equal(config_peek(path, "run_dir", value), 0);
+	assert_int_equal(config_peek("/nonexistent", "node.id", value), 0);
+	assert_string_equal(value, "/tmp/a b");
+	(void)close(fd);
+}
+
+static void
+test_what_is_no_file(void **state KAP_UNUSED)
+{
+	struct kap_errmsg msg = { .text = "" };
+	struct config config;
+
+	assert_int_equal(config_load(&config, "/tmp", &msg), -KAP_IO);
+	assert_string_equal(msg.text, "/tmp: Is a directory");
+}
+
 /* Each reads from the start, whatever was read from the descriptor before. */
 static void
 test_load_fd_twice(void **state KAP_UNUSED)
@@ -309,6 +579,14 @@ main(void)
 		cmocka_unit_test(test_missing_file),
 		cmocka_unit_test(test_dump_reads_back),
 		cmocka_unit_test(test_dump_masks_secrets),
+		cmocka_unit_test(test_dump_tells_reach),
+		cmocka_unit_test(test_man_has_every_key),
+		cmocka_unit_test(test_compare),
+		cmocka_unit_test(test_compare_ignores_leftovers),
+		cmocka_unit_test(test_take),
+		cmocka_unit_test(test_tied_keys_have_one_reach),
+		cmocka_unit_test(test_peek),
+		cmocka_unit_test(test_what_is_no_file),
 		cmocka_unit_test(test_load_fd_twice),
 		cmocka_unit_test(test_split_listen),
 	};
