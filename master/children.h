@@ -1,7 +1,7 @@
 /*
- * The master's children: their slots, from the table of kinds; how each is
- * started, what its messages and its exit lead to, and how all are drained.
- * No function here waits for a child.
+ * The master's children: how each is started, what its messages and its exit
+ * lead to, how one makes way for its successor, and how all are drained. No
+ * function here waits for a child.
  */
 #ifndef KAP_CHILDREN_H
 #define KAP_CHILDREN_H
@@ -11,8 +11,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "master/operation.h"
 #include "master/reader_check.h"
 #include "master/slot.h"
+#include "master/slots.h"
+#include "master/streams.h"
 #include "shared/child.h"
 #include "shared/config.h"
 #include "shared/errors.h"
@@ -24,7 +27,7 @@ struct event_base;
 /* What the children are made from; all borrowed for their whole life. */
 struct children_setup {
 	struct event_base *base;
-	const struct config *config;
+	const struct config *config; /* until children_set_config */
 	const char *bin_dir;      /* where the programs are */
 	int lock_fd;              /* the run directory's children.lock */
 	int stats_fd;
@@ -35,10 +38,14 @@ struct children_setup {
 
 struct children {
 	struct children_setup setup;
-	struct slot *slots; /* workers first, in the order of draining */
-	size_t count;
+	struct slot *slots; /* SLOTS_COUNT, in the order of draining */
+	unsigned workers;   /* slots 0..workers - 1 serve */
+	unsigned workers_to_be; /* the same, but while that changes */
+	struct streams streams;
+	struct operations operations;
 	int bells[CHILD_BELL_COUNT];
 	struct reader_check check;
+	bool check_due; /* a child died since the last reader check began */
 	struct event *on_exit;
 	bool draining;
 	bool gone; /* on_gone was called */
@@ -56,7 +63,7 @@ KAP_MUST_USE int children_init(struct children *children,
 /* Close what the slots hold. Kills what still runs. */
 void children_deinit(struct children *children);
 
-/* Start a child in every slot. */
+/* Start a child in every active slot. */
 void children_start(struct children *children);
 
 /*
@@ -66,22 +73,50 @@ void children_start(struct children *children);
  */
 void children_drain(struct children *children);
 
-/* Send what a drain still has to send, and move on when it can. */
-void children_push_drain(struct children *children);
-
-/* A child says in its row that it drains by itself: count it as such. */
-void children_note_draining(struct slot *slot);
-
-/* The statistics row of a slot's child; NULL if the row isn't its own. */
-const struct stats_row *children_row(const struct children *children,
-    const struct slot *slot);
+/* No new calls (kaphilactl drain), or calls again. Until the master ends. */
+void children_set_paused(struct children *children, bool paused);
 
 /*
- * Send a message to a slot's child; its generation is filled in.
+ * Take another configuration: later starts get it, and every living child is
+ * sent it (CHILD_MSG_CONFIG), which takes over what is reloadable.
  *
- * Returns 0, -KAP_AGAIN, -KAP_GONE, -KAP_IO. Never blocks.
+ * config  checked; borrowed until the next one, or children_deinit
  */
-KAP_MUST_USE int children_send(const struct slot *slot,
-    enum child_message_kind kind, int about_slot, int fd);
+void children_set_config(struct children *children,
+    const struct config *config);
+
+/* ---- for the master's own modules ---- */
+
+/*
+ * Send what is due and go on with what can go on: streams, operations, a
+ * drain. Called at the end of every event, and by the watchdog's look.
+ */
+void children_turn(struct children *children);
+
+/* Have a process finish and leave, also while its channel is full. */
+void children_drain_process(struct process *process);
+
+/* The same for all that a slot has. */
+void children_drain_slot(struct slot *slot);
+
+/* A child says in its row that it drains by itself: count it as such. */
+void children_note_draining(struct process *process);
+
+/* Say how many workers there are, to all; streams follow by children_turn. */
+void children_set_workers(struct children *children, unsigned workers);
+
+/* The slot of a role; NULL for a number out of range. Active or not. */
+struct slot *children_find_slot(struct children *children,
+    enum child_role role, int number);
+
+/*
+ * True if the slot's current process is ready, and, of a worker, reads all
+ * streams it is to read: it accepts from its listener.
+ */
+bool children_serves(const struct slot *slot);
+
+/* The statistics row of a process; NULL if the row isn't its own. */
+const struct stats_row *children_row(const struct children *children,
+    const struct process *process);
 
 #endif

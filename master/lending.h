@@ -1,7 +1,8 @@
 /*
  * The lending of API listeners: while a worker slot has had no ready worker
  * for a second, a ready neighbour accepts from its listener too, else the
- * connects that the kernel puts into its queue would hang.
+ * connects that the kernel puts into its queue would hang. The same, at once,
+ * for a slot that gets no worker any more.
  */
 #ifndef KAP_LENDING_H
 #define KAP_LENDING_H

@@ -5,6 +5,7 @@
  *     master.pid      the master's pid; locked while it lives
  *     children.lock   locked while any child lives: they inherit the lock
  *     stats.shm       the statistics (shared/stats.h)
+ *     stats.prom      the same as text, for Prometheus (stats_file.h)
  *     kaphila.conf    link to the configuration file
  *     control.sock    the control socket (control.h)
  */

@@ -9,10 +9,12 @@
 #include <cjson/cJSON.h>
 
 #include "master/children.h"
+#include "master/reload.h"
 
 struct status_about {
 	const char *config_path;
 	int64_t started_ms; /* boot clock, of the master */
+	const struct reload *reload;
 };
 
 /* The caller's; NULL when out of memory. Reads rows, never blocks. */

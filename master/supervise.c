@@ -13,6 +13,13 @@
 #define BACKOFF_FIRST_MS 2000
 #define BACKOFF_LAST_MS 60000
 #define EXIT_NOT_RUN 127 /* spawn.c: exec failed */
+#define LONG_LIFE_MS 10000
+#define QUICK_FAULT_MS 3000 /* the first tick of a child included */
+#define QUICK_KILL_MS 2000
+#define LOOP_WINDOW_MS 30000
+#define LOOP_FIRST_MS 100
+#define LOOP_LAST_MS 10000
+#define LOOP_LAST_KILLED_MS 1000
 
 static int64_t
 later(int64_t a, int64_t b)
@@ -58,10 +65,28 @@ judge_heartbeat(const struct supervise_sight *sight,
 	return SUPERVISE_ABORT;
 }
 
+/* Nobody reads the stream until it has stopped, so it may not take long. */
+static enum supervise_verdict
+judge_reading(const struct supervise_sight *sight, struct kap_errmsg *why)
+{
+	const int64_t from = later(later(sight->stop_reading_ms,
+	    sight->lock_since_ms), sight->excused_ms);
+
+	if (sight->stop_reading_ms == 0 ||
+	    seen_for(sight, from) <= SUPERVISE_UNREAD_MS ||
+	    supervise_is_excused(sight->lock, sight->other_holds_lock))
+		return SUPERVISE_FINE;
+	kap_errmsg_set(why, "did not stop reading its events within %d s",
+	    SUPERVISE_UNREAD_MS / 1000);
+	return SUPERVISE_ABORT;
+}
+
 enum supervise_verdict
 supervise_judge(const struct supervise_sight *sight,
     const struct supervise_limits *limits, struct kap_errmsg *why)
 {
+	enum supervise_verdict verdict;
+
 	if (sight->stopped) {
 		kap_errmsg_set(why, "it was stopped by a signal");
 		return SUPERVISE_KILL;
@@ -72,20 +97,22 @@ supervise_judge(const struct supervise_sight *sight,
 		kap_errmsg_set(why, "it outlived its SIGABRT");
 		return SUPERVISE_KILL;
 	}
-	if (sight->state == SLOT_STARTING) {
+	if (sight->state == PROCESS_STARTING) {
 		if (seen_for(sight, sight->state_since_ms) <= limits->ready_ms)
 			return SUPERVISE_FINE;
 		kap_errmsg_set(why, "not ready within %" PRId64 " s",
 		    limits->ready_ms / 1000);
 		return SUPERVISE_ABORT;
 	}
-	if (sight->state == SLOT_DRAINING &&
+	if (sight->state == PROCESS_DRAINING &&
 	    seen_for(sight, sight->state_since_ms) > limits->drain_ms) {
 		kap_errmsg_set(why, "not drained within %" PRId64 " s",
 		    limits->drain_ms / 1000);
 		return SUPERVISE_KILL;
 	}
-	return judge_heartbeat(sight, limits, why);
+	verdict = judge_reading(sight, why);
+	return verdict != SUPERVISE_FINE ? verdict :
+	    judge_heartbeat(sight, limits, why);
 }
 
 int64_t
@@ -114,6 +141,139 @@ is_crash(int signal_number)
 	default:
 		return false;
 	}
+}
+
+enum supervise_end
+supervise_classify(int wait_status, const char *verdict, bool stopped)
+{
+	if (!WIFSIGNALED(wait_status))
+		return WEXITSTATUS(wait_status) == 0 ? SUPERVISE_LEFT :
+		    SUPERVISE_FAILED;
+	if (*verdict != '\0')
+		return stopped ? SUPERVISE_KILLED : SUPERVISE_HUNG;
+	return is_crash(WTERMSIG(wait_status)) ? SUPERVISE_CRASHED :
+	    SUPERVISE_KILLED;
+}
+
+void
+supervise_reason(int wait_status, const char *verdict, bool stopped,
+    char *out, size_t size)
+{
+	const char *name;
+
+	if (!WIFSIGNALED(wait_status)) {
+		(void)snprintf(out, size, "status %d",
+		    WEXITSTATUS(wait_status));
+		return;
+	}
+	name = sigabbrev_np(WTERMSIG(wait_status));
+	if (*verdict != '\0')
+		(void)snprintf(out, size, stopped ? "stopped" : "hung");
+	else if (name != NULL)
+		(void)snprintf(out, size, "SIG%s", name);
+	else
+		(void)snprintf(out, size, "signal %d", WTERMSIG(wait_status));
+}
+
+static bool
+is_fault(enum supervise_end end)
+{
+	return end != SUPERVISE_LEFT && end != SUPERVISE_KILLED;
+}
+
+/* The last deaths that a loop takes, this one included, are close together. */
+static bool
+is_loop_now(const struct supervise_loop *loop, int64_t now_ms)
+{
+	/* the ring's next place has the oldest of them */
+	return loop->deaths >= SUPERVISE_LOOP_DEATHS && now_ms -
+	    loop->last_ms[loop->deaths % SUPERVISE_LOOP_DEATHS] <=
+	    LOOP_WINDOW_MS;
+}
+
+static void
+count_death(struct supervise_loop *loop, enum supervise_end end,
+    int64_t now_ms)
+{
+	if (loop->deaths == 0)
+		loop->first_ms = now_ms;
+	loop->last_ms[loop->deaths % SUPERVISE_LOOP_DEATHS] = now_ms;
+	loop->deaths++;
+	loop->last_end = end;
+	loop->is_loop = loop->is_loop || is_loop_now(loop, now_ms);
+}
+
+static int64_t
+wait_after(unsigned deaths, int64_t most_ms)
+{
+	int64_t wait_ms = LOOP_FIRST_MS;
+
+	for (unsigned i = 0; i < deaths && wait_ms < most_ms; i++)
+		wait_ms *= 2;
+	return wait_ms < most_ms ? wait_ms : most_ms;
+}
+
+int64_t
+supervise_loop_count(struct supervise_loop *loop, enum supervise_end end,
+    int64_t lived_ms, int64_t now_ms)
+{
+	const int64_t quick_ms = is_fault(end) ? QUICK_FAULT_MS :
+	    QUICK_KILL_MS;
+	const int64_t counts_ms = is_fault(end) ? LONG_LIFE_MS :
+	    QUICK_KILL_MS;
+
+	(void)supervise_loop_review(loop, lived_ms);
+	if (lived_ms < counts_ms)
+		count_death(loop, end, now_ms);
+	if (lived_ms >= quick_ms) {
+		loop->quick /= 2;
+		return 0;
+	}
+	loop->quick++;
+	return wait_after(loop->quick, is_fault(end) ? LOOP_LAST_MS :
+	    LOOP_LAST_KILLED_MS);
+}
+
+bool
+supervise_loop_review(struct supervise_loop *loop, int64_t lived_ms)
+{
+	const bool was_loop = loop->is_loop;
+
+	if (lived_ms < LONG_LIFE_MS)
+		return false;
+	*loop = (struct supervise_loop){ .deaths = 0 };
+	return was_loop;
+}
+
+bool
+supervise_loop_is_fault(const struct supervise_loop *loop)
+{
+	return is_fault(loop->last_end);
+}
+
+void
+supervise_loop_words(const struct supervise_loop *loop, const char *name,
+    const char *reason, int64_t now_ms, int64_t next_start_ms, char *out,
+    size_t size)
+{
+	static const char *const verbs[] = {
+		[SUPERVISE_LEFT] = "left",
+		[SUPERVISE_FAILED] = "failed",
+		[SUPERVISE_CRASHED] = "crashed",
+		[SUPERVISE_KILLED] = "was killed",
+		[SUPERVISE_HUNG] = "hung",
+	};
+	const int64_t span_ms = now_ms - loop->first_ms;
+	char next[48] = "";
+
+	/* rounded up: "in 0 s" helps nobody */
+	if (next_start_ms > now_ms)
+		(void)snprintf(next, sizeof(next),
+		    "; next start in %" PRId64 " s",
+		    (next_start_ms - now_ms + 999) / 1000);
+	(void)snprintf(out, size, "%s %s %u times in %" PRId64 " s (%s)%s",
+	    name, verbs[loop->last_end], loop->deaths, (span_ms + 999) / 1000,
+	    reason, next);
 }
 
 static void

@@ -114,14 +114,14 @@ test_rows_of_the_dead(void **state KAP_UNUSED)
 	dir.stats->rows[2].generation = 6;
 	dir.stats->rows[2].lock = STATS_LOCK_HELD;
 	dir.stats->rows[2].ari_link = STATS_LINK_UP;
-	dir.stats->rows[2].counters[STATS_calls_ended] = 8;
+	dir.stats->rows[2].counters[STATS_calls_created] = 8;
 	run_dir_close(&dir);
 	assert_int_equal(run_dir_open(&dir, path, config_path, &msg), 0);
 	assert_int_equal(dir.stats->rows[2].pid, 0);
 	assert_int_equal(dir.stats->rows[2].generation, 6);
 	assert_int_equal(dir.stats->rows[2].lock, STATS_LOCK_NONE);
 	assert_int_equal(dir.stats->rows[2].ari_link, STATS_LINK_DOWN);
-	assert_int_equal(dir.stats->rows[2].counters[STATS_calls_ended], 8);
+	assert_int_equal(dir.stats->rows[2].counters[STATS_calls_created], 8);
 	run_dir_close(&dir);
 }
 
