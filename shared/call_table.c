@@ -299,10 +299,9 @@ settle_idempotency(struct work *work)
 		rc = -KAP_CORRUPT;
 	if (rc != 0)
 		return rc;
-	if (outcome == CALL_OUTCOME_GIVEN_UP)
-		return idempotency_forget(work->txn, &id, call->id);
 	rc = idempotency_settle(work->txn, &id, call,
 	    outcome == CALL_OUTCOME_REFUSED ? IDEMPOTENCY_REFUSED :
+	    outcome == CALL_OUTCOME_GIVEN_UP ? IDEMPOTENCY_GIVEN_UP :
 	    IDEMPOTENCY_MADE, work->now->wall_ms);
 	return rc == -KAP_NOENT ? 0 : rc;
 }

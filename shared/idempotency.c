@@ -296,17 +296,16 @@ idempotency_create(struct store_txn *txn, const struct idempotency_id *id,
 	return rc != 0 ? rc : put_age(txn, key, record->expires_ms);
 }
 
-/* The record of a call that is under way. */
+/* The record of this very call. */
 static int
-get_under_way(struct store_txn *txn, const uint8_t key[KEY_SIZE],
+get_of_call(struct store_txn *txn, const uint8_t key[KEY_SIZE],
     const char *call_id, struct idempotency *record_out)
 {
 	const int rc = get(txn, key, record_out);
 
 	if (rc != 0)
 		return rc;
-	return record_out->state == IDEMPOTENCY_UNDER_WAY &&
-	    strcmp(record_out->call_id, call_id) == 0 ? 0 : -KAP_NOENT;
+	return strcmp(record_out->call_id, call_id) == 0 ? 0 : -KAP_NOENT;
 }
 
 int
@@ -319,7 +318,9 @@ idempotency_settle(struct store_txn *txn, const struct idempotency_id *id,
 	int rc;
 
 	make_key(key, id);
-	rc = get_under_way(txn, key, call->id, &record);
+	rc = get_of_call(txn, key, call->id, &record);
+	if (rc == 0 && record.state != IDEMPOTENCY_UNDER_WAY)
+		rc = -KAP_NOENT;
 	if (rc != 0)
 		return rc;
 	record.state = state;
@@ -337,7 +338,10 @@ idempotency_forget(struct store_txn *txn, const struct idempotency_id *id,
 	int rc;
 
 	make_key(key, id);
-	rc = get_under_way(txn, key, call_id, &record);
+	rc = get_of_call(txn, key, call_id, &record);
+	if (rc == 0 && record.state != IDEMPOTENCY_UNDER_WAY &&
+	    record.state != IDEMPOTENCY_GIVEN_UP)
+		return 0;
 	if (rc != 0)
 		return rc == -KAP_NOENT ? 0 : rc;
 	rc = del_age(txn, key, record.expires_ms);

@@ -6,9 +6,13 @@
  * has crashed in between, also when the call's own record is gone.
  *
  *              create                    settle
- *     (none) ─────────▶ UNDER_WAY ──────────────────▶ MADE, REFUSED
+ *     (none) ─────────▶ UNDER_WAY ──────────────────▶ MADE, REFUSED, GIVEN_UP
  *        ▲                  │ forget                       │ expiry
- *        └──────────────────┴──────────────────────────────┘
+ *        └──────────────────┴──────────────────────────────┘ GIVEN_UP: forget
+ *
+ * A call that was given up frees its key, but only once somebody was told so:
+ * a client whose request broke off must not make a second phone call without
+ * knowing of the first.
  *
  * A record under way does not expire: its call ends it, and until then there
  * must be no second one. This module knows no request and renders nothing.
@@ -34,6 +38,7 @@ enum idempotency_state {
 	IDEMPOTENCY_UNDER_WAY,
 	IDEMPOTENCY_MADE,
 	IDEMPOTENCY_REFUSED, /* ORIGINATION_FAILED */
+	IDEMPOTENCY_GIVEN_UP, /* TELEPHONY_TIMEOUT, and nobody was told yet */
 	IDEMPOTENCY_STATE_COUNT
 };
 
@@ -104,7 +109,7 @@ KAP_MUST_USE int idempotency_create(struct store_txn *txn,
 /*
  * Write down what became of a call, once.
  *
- * state        MADE or REFUSED
+ * state        MADE, REFUSED or GIVEN_UP
  * answered_ms  wall clock: the answer's timestamp
  *
  * Returns 0; -KAP_NOENT where no record of this call is under way;
@@ -115,8 +120,8 @@ KAP_MUST_USE int idempotency_settle(struct store_txn *txn,
     enum idempotency_state state, int64_t answered_ms);
 
 /*
- * Free the key of a call without an outcome. Where no record of this call is
- * under way, nothing is done. Returns 0, -KAP_CORRUPT, -KAP_FULL, -KAP_IO.
+ * Free the key of a call that is under way or was given up. Where there is no
+ * such record of this call, nothing is done. Returns 0, -KAP_CORRUPT, -KAP_FULL, -KAP_IO.
  */
 KAP_MUST_USE int idempotency_forget(struct store_txn *txn,
     const struct idempotency_id *id, const char *call_id);

@@ -148,6 +148,46 @@ read_answer(struct makecall *makecall)
 	return true;
 }
 
+static int
+apply_forget(struct turn_job *job, struct store_txn *txn)
+{
+	struct makecall *makecall = (struct makecall *)job;
+
+	return idempotency_forget(txn, &makecall->idempotency,
+	    makecall->answer.call_id);
+}
+
+static void
+done_forget(struct turn_job *job, int rc)
+{
+	if (rc != 0)
+		log_warn("an Idempotency-Key could not be freed",
+		    LOG_S("error", kap_strerror(rc)));
+	free((struct makecall *)job);
+}
+
+/*
+ * Give an answer that is in the store, and free the request. One that tells
+ * that the call was given up frees the key, too, if somebody is there to hear
+ * it: else the next try with this key must hear it first.
+ */
+static void
+answer_stored(struct makecall *makecall)
+{
+	const bool frees_key =
+	    makecall->answer.state == IDEMPOTENCY_GIVEN_UP &&
+	    http_request_has_client(makecall->req);
+
+	makecall_answer(makecall->req, &makecall->answer);
+	if (!frees_key) {
+		free(makecall);
+		return;
+	}
+	makecall->job.apply = apply_forget;
+	makecall->job.done = done_forget;
+	turn_submit(makecall->api->turn, &makecall->job);
+}
+
 /* Answer and free a request that waited; call NULL: its record is gone. */
 static void
 answer(struct makecall *makecall, const struct call *call)
@@ -157,8 +197,10 @@ answer(struct makecall *makecall, const struct call *call)
 
 	waiters_remove(makecall->api->waiters, makecall);
 	if (read_answer(makecall)) {
-		makecall_answer(makecall->req, &makecall->answer);
-	} else if (outcome == CALL_OUTCOME_GIVEN_UP ||
+		answer_stored(makecall);
+		return;
+	}
+	if (outcome == CALL_OUTCOME_GIVEN_UP ||
 	    outcome == CALL_OUTCOME_LOST) {
 		answer_unknown(makecall);
 	} else {
@@ -439,7 +481,7 @@ answer_replay(struct makecall *makecall)
 	    LOG_S("req", http_request_id(makecall->req)),
 	    LOG_S("key", makecall->key.key_id));
 	http_reply_add_header(makecall->req, "Idempotent-Replayed", "true");
-	makecall_answer(makecall->req, &makecall->answer);
+	answer_stored(makecall);
 }
 
 static void
@@ -460,10 +502,11 @@ done_makecall(struct turn_job *job, int rc)
 		follow_call(makecall);
 		return;
 	}
-	if (makecall->verdict != API_OK)
-		answer_verdict(makecall);
-	else
+	if (makecall->verdict == API_OK) {
 		answer_replay(makecall);
+		return;
+	}
+	answer_verdict(makecall);
 	free(makecall);
 }
 

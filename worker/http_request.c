@@ -9,6 +9,7 @@
 
 #include <event2/buffer.h>
 #include <event2/http.h>
+#include <event2/keyvalq_struct.h>
 
 #include "http_internal.h"
 #include "shared/clock.h"
@@ -140,6 +141,28 @@ http_request_header(const struct http_request *req, const char *name)
 {
 	return evhttp_find_header(evhttp_request_get_input_headers(req->ev),
 	    name);
+}
+
+bool
+http_request_has_client(const struct http_request *req)
+{
+	return req->conn != NULL;
+}
+
+unsigned
+http_request_header_count(const struct http_request *req, const char *name)
+{
+	const struct evkeyvalq *headers =
+	    evhttp_request_get_input_headers(req->ev);
+	const struct evkeyval *header;
+	unsigned count = 0;
+
+	for (header = headers->tqh_first; header != NULL;
+	    header = header->next.tqe_next) {
+		if (strcasecmp(header->key, name) == 0)
+			count++;
+	}
+	return count;
 }
 
 const char *

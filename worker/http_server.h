@@ -65,6 +65,15 @@ KAP_MUST_USE int http_server_new(struct http_server **server_out,
     const struct http_server_config *config);
 
 /*
+ * Take over max_connections, max_body_bytes, the timeouts of head, body and
+ * idle connections, and tls, at once; what is under way ends as it began. The
+ * rest of `config` is ignored. The tls context that was used before may be
+ * freed: each connection has a reference of its own.
+ */
+void http_server_reconfigure(struct http_server *server,
+    const struct http_server_config *config);
+
+/*
  * Close everything at once; not from inside a handler. Requests that are not
  * answered yet stay valid, and must still be answered. Descriptors close
  * when the loop runs next, or with event_base_free. Sets *server NULL.
@@ -96,6 +105,15 @@ void http_server_drop_listener(struct http_server *server, int slot);
 void http_server_drain(struct http_server *server,
     void (*on_drained)(void *arg), void *arg);
 
+/*
+ * The same while somebody else serves on the listeners: a client that uses
+ * its connection is not cut off between two requests (gate_server_drain).
+ *
+ * patience_ms  1.. : for the connections that are idle
+ */
+void http_server_drain_patiently(struct http_server *server,
+    int64_t patience_ms, void (*on_drained)(void *arg), void *arg);
+
 void http_server_get_stats(const struct http_server *server,
     struct http_server_stats *out);
 
@@ -114,6 +132,13 @@ const char *http_request_param(const struct http_request *req,
 
 /* A header's value, the first if there are several; NULL: not there. */
 const char *http_request_header(const struct http_request *req,
+    const char *name);
+
+/* Whether the client is still there, as far as TCP lets us know. */
+bool http_request_has_client(const struct http_request *req);
+
+/* How many fields of that name there are. */
+unsigned http_request_header_count(const struct http_request *req,
     const char *name);
 
 /* The body, not NUL-terminated; *len_out 0 for none, or one too large. */

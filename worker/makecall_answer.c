@@ -60,6 +60,8 @@ makecall_answer(struct http_request *req, const struct idempotency *record)
 {
 	if (record->state == IDEMPOTENCY_REFUSED)
 		answer_refused(req, record);
+	else if (record->state == IDEMPOTENCY_GIVEN_UP)
+		makecall_answer_unknown(req, record->call_id);
 	else
 		answer_made(req, record);
 }

@@ -440,6 +440,53 @@ def test_given_up(own_asterisk, database, make_kaphila, sink):
     replayed(post(client, key, body), first)
 
 
+def test_given_up_untold(own_asterisk, database, make_kaphila, sink):
+    """The worker that would have told TELEPHONY_TIMEOUT is dead by then: the
+    retry is told, with the call's id, and only the next makes a call."""
+    kaphila = make_kaphila(
+        own_asterisk.media,
+        database,
+        {**PATIENT, "calls.originate_timeout_ms": 1500},
+    )
+    kaphila.allow_restarts()
+    api_key = kaphila.create_key(credits=2)
+    body = {"number": number("04"), "webhookUrl": sink.url}
+    key = new_key()
+    own_asterisk.media.freeze()
+    waiting = under_way(kaphila, api_key, key, body)
+    accepted_line = kaphila.wait_log(
+        r"worker\.(\d)\[\d+\] call accepted call=(\S+)"
+    )
+    kaphila.signal(f"worker.{accepted_line[1]}")
+    with pytest.raises(requests.RequestException):
+        waiting.result(30)
+
+    def told():
+        return [
+            answer
+            for answer in tried(kaphila, api_key, key, body)
+            if answer.status_code != 409
+        ]
+
+    answer = wait_until(told, "another answer than 409", 60)[0]
+    assert answer.headers["Idempotent-Replayed"] == "true"
+    timed_out = refused(answer, 503, "TELEPHONY_TIMEOUT")
+    assert timed_out["callId"] == accepted_line[2]
+    own_asterisk.media.thaw()
+    assert sink.wait(timed_out["callId"], "call.ended", 60)
+
+    def called():
+        for second in tried(kaphila, api_key, key, body):
+            if second.status_code == 200:
+                return second.json()["callId"]
+        return None
+
+    call_id = wait_until(called, "a new call", 60)
+    assert call_id != timed_out["callId"]
+    kaphila.api(api_key).post("/hangup", json={"callId": call_id})
+    sink.wait(call_id, "call.ended")
+
+
 def tried(kaphila, api_key, key, body):
     """One try on a new connection; [response], or [] if nobody answers."""
     try:

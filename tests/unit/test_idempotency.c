@@ -645,7 +645,7 @@ test_outcomes(void **state)
 	static const struct {
 		const char *name;
 		enum call_input_kind steps[STEPS_MAX];
-		int expect;  /* enum idempotency_state, or -KAP_NOENT */
+		int expect;  /* enum idempotency_state */
 		int attempt;
 	} rows[] = {
 		{ "not decided", { CALL_IN_CREATE }, IDEMPOTENCY_UNDER_WAY,
@@ -669,12 +669,12 @@ test_outcomes(void **state)
 		    IDEMPOTENCY_UNDER_WAY, 0 },
 		{ "hung up, then refused", { CALL_IN_HANGUP,
 		    CALL_IN_ORIGINATE_REFUSED }, IDEMPOTENCY_MADE, 1 },
-		{ "no reply", { CALL_IN_TIMER }, -KAP_NOENT, 0 },
+		{ "no reply", { CALL_IN_TIMER }, IDEMPOTENCY_GIVEN_UP, 1 },
 		{ "no reply, then one", { CALL_IN_TIMER,
-		    CALL_IN_ORIGINATE_OK, CALL_IN_DESTROYED }, -KAP_NOENT,
-		    0 },
+		    CALL_IN_ORIGINATE_OK, CALL_IN_DESTROYED },
+		    IDEMPOTENCY_GIVEN_UP, 1 },
 		{ "no reply, then lost", { CALL_IN_TIMER, CALL_IN_LOST },
-		    -KAP_NOENT, 0 },
+		    IDEMPOTENCY_GIVEN_UP, 1 },
 		{ "lost: it may have rung", { CALL_IN_LOST },
 		    IDEMPOTENCY_MADE, 1 },
 		{ "its asterisk lost", { CALL_IN_MEDIA_SERVER_LOST },
@@ -764,6 +764,9 @@ test_a_late_call_settles_nothing(void **state)
 
 	create_call(txn, "k", first);
 	assert_int_equal(step_call(txn, first, CALL_IN_TIMER), 0);
+	assert_int_equal(state_at(txn, &id, NOW_MS), IDEMPOTENCY_GIVEN_UP);
+	assert_int_equal(idempotency_forget(txn, &id, first), 0);
+	assert_int_equal(state_at(txn, &id, NOW_MS), -KAP_NOENT);
 	create_call(txn, "k", second);
 	assert_int_equal(step_call(txn, first, CALL_IN_ORIGINATE_OK), 0);
 	assert_int_equal(step_call(txn, first, CALL_IN_DESTROYED), 0);
