@@ -16,7 +16,7 @@
 #include <event2/event.h>
 
 #define BODY_FIRST_BYTES 4096
-#define IDLE_CONNECTION_S 60L /* a kept one older than this is not used */
+#define IDLE_CONNECTION_S 60 /* a kept one older than this is not used */
 
 struct http_transfer {
 	struct http_client *client;
@@ -28,6 +28,8 @@ struct http_transfer {
 	size_t body_size;
 	bool over_limit; /* reading the body was broken off */
 	bool denied;     /* the guard ruled an address out */
+	bool left;       /* handed to a connection once */
+	bool headed;     /* the answer's head came whole */
 	char error[CURL_ERROR_SIZE];
 	LIST_ENTRY(http_transfer) link;
 };
@@ -183,6 +185,43 @@ on_curl_open(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
 	    address->protocol);
 }
 
+/* A connection that was kept may be older than the guard. */
+static bool
+is_ruled_out(const struct http_client *client, const char *address)
+{
+	struct sockaddr_storage parsed;
+	struct sockaddr *at = (struct sockaddr *)&parsed;
+	int len = sizeof(parsed);
+
+	return client->options.guarded &&
+	    (evutil_parse_sockaddr_port(address, at, &len) != 0 ||
+	    net_guard_check_address(at, &client->options.guard) != 0);
+}
+
+/* Before each sending of a request, and libcurl's repeating of one. */
+static int
+on_curl_request(void *arg, char *address, char *local_address, int port,
+    int local_port)
+{
+	struct http_transfer *transfer = arg;
+	const struct http_request *request = &transfer->request;
+
+	(void)local_address;
+	(void)port;
+	(void)local_port;
+	if (is_ruled_out(transfer->client, address)) {
+		transfer->denied = true;
+		return CURL_PREREQFUNC_ABORT;
+	}
+	if (request->leaving == NULL)
+		return CURL_PREREQFUNC_OK;
+	if (transfer->left)
+		return CURL_PREREQFUNC_ABORT;
+	transfer->left = true;
+	request->leaving(request->arg);
+	return CURL_PREREQFUNC_OK;
+}
+
 static bool
 keep_body(struct http_transfer *transfer, const char *data, size_t len)
 {
@@ -209,6 +248,19 @@ keep_body(struct http_transfer *transfer, const char *data, size_t len)
 	transfer->body_len += len;
 	transfer->body[transfer->body_len] = '\0';
 	return true;
+}
+
+/* To libcurl a head that breaks off is an answer without a body. */
+static size_t
+on_curl_header(char *line, size_t size, size_t count, void *arg)
+{
+	struct http_transfer *transfer = arg;
+
+	if (count >= 5 && memcmp(line, "HTTP/", 5) == 0)
+		transfer->headed = false; /* after a 100, say */
+	else if (count == 2 && memcmp(line, "\r\n", 2) == 0)
+		transfer->headed = true;
+	return size * count;
 }
 
 static size_t
@@ -241,10 +293,12 @@ set_up_easy(struct http_transfer *transfer)
 	SET(CURLOPT_ERRORBUFFER, transfer->error);
 	SET(CURLOPT_WRITEFUNCTION, on_curl_body);
 	SET(CURLOPT_WRITEDATA, transfer);
+	SET(CURLOPT_HEADERFUNCTION, on_curl_header);
+	SET(CURLOPT_HEADERDATA, transfer);
 	SET(CURLOPT_OPENSOCKETFUNCTION, on_curl_open);
 	SET(CURLOPT_OPENSOCKETDATA, transfer);
-	SET(CURLOPT_PROTOCOLS_STR, client->options.guarded &&
-	    !client->options.guard.allow_http ? "https" : "http,https");
+	SET(CURLOPT_PREREQFUNCTION, on_curl_request);
+	SET(CURLOPT_PREREQDATA, transfer);
 	SET(CURLOPT_DISALLOW_USERNAME_IN_URL, 1L);
 	SET(CURLOPT_FOLLOWLOCATION, 0L);
 	SET(CURLOPT_PROXY, "");
@@ -253,7 +307,7 @@ set_up_easy(struct http_transfer *transfer)
 	/* else giving up a request waits for the resolver's thread */
 	SET(CURLOPT_QUICK_EXIT, 1L);
 	SET(CURLOPT_TCP_NODELAY, 1L);
-	SET(CURLOPT_MAXAGE_CONN, IDLE_CONNECTION_S);
+	SET(CURLOPT_MAXAGE_CONN, (long)client->options.idle_s);
 	SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
 	SET(CURLOPT_SSL_VERIFYPEER, 1L);
 	SET(CURLOPT_SSL_VERIFYHOST, 2L);
@@ -343,6 +397,8 @@ http_client_new(struct event_base *base,
 	}
 	client->base = base;
 	client->options = *options;
+	if (client->options.idle_s == 0)
+		client->options.idle_s = IDLE_CONNECTION_S;
 	LIST_INIT(&client->active);
 	LIST_INIT(&client->spare);
 	SLIST_INIT(&client->spare_sockets);
@@ -354,6 +410,21 @@ http_client_new(struct event_base *base,
 	    !set_up_multi(client))
 		http_client_free(&client);
 	return client;
+}
+
+int
+http_client_reconfigure(struct http_client *client,
+    const struct http_client_options *options)
+{
+	const struct http_client_options before = client->options;
+
+	client->options.concurrency = options->concurrency;
+	client->options.per_host = options->per_host;
+	client->options.guard = options->guard;
+	if (set_up_multi(client))
+		return 0;
+	client->options = before;
+	return -KAP_IO;
 }
 
 void
@@ -405,6 +476,7 @@ static bool
 set_up_request(struct http_transfer *transfer)
 {
 	const struct http_request *request = &transfer->request;
+	const struct http_client_options *options = &transfer->client->options;
 	const char *method = request->method;
 	CURL *easy = transfer->easy;
 	bool has_body = request->body != NULL;
@@ -418,6 +490,9 @@ set_up_request(struct http_transfer *transfer)
 #define SET(option, value) \
 	(ok = ok && curl_easy_setopt(easy, (option), (value)) == CURLE_OK)
 	SET(CURLOPT_URL, request->url);
+	SET(CURLOPT_PROTOCOLS_STR,
+	    options->guarded && !options->guard.allow_http ? "https" :
+	    "http,https");
 	SET(CURLOPT_HTTPHEADER, chain_headers(transfer));
 	SET(CURLOPT_TIMEOUT_MS, (long)request->timeout_ms);
 	if (has_body) {
@@ -473,6 +548,8 @@ http_client_send(struct http_client *client,
 	transfer->body_len = 0;
 	transfer->over_limit = false;
 	transfer->denied = false;
+	transfer->left = false;
+	transfer->headed = false;
 	transfer->error[0] = '\0';
 	if (!set_up_request(transfer)) {
 		put_transfer(transfer);
@@ -516,7 +593,7 @@ map_result(const struct http_transfer *transfer, CURLcode code)
 {
 	switch (code) {
 	case CURLE_OK:
-		return 0;
+		return transfer->headed ? 0 : -KAP_GONE;
 	case CURLE_OPERATION_TIMEDOUT:
 		return -KAP_TIMEOUT;
 	case CURLE_COULDNT_RESOLVE_HOST:
@@ -528,6 +605,8 @@ map_result(const struct http_transfer *transfer, CURLcode code)
 	case CURLE_GOT_NOTHING:
 	case CURLE_PARTIAL_FILE:
 		return -KAP_GONE;
+	case CURLE_ABORTED_BY_CALLBACK: /* on_curl_request: left once */
+		return transfer->denied ? -KAP_DENIED : -KAP_GONE;
 	case CURLE_WRITE_ERROR:
 		if (!transfer->over_limit)
 			return -KAP_NOMEM;
@@ -566,6 +645,8 @@ finish_transfer(struct http_transfer *transfer, CURLcode code)
 	result.status = status > 0 ? (unsigned)status : 0;
 	if (result.rc == -KAP_DENIED)
 		result.error = "address is not allowed";
+	else if (result.rc != 0 && code == CURLE_OK)
+		result.error = "the answer broke off";
 	else if (result.rc != 0)
 		result.error = transfer->error[0] != '\0' ? transfer->error :
 		    curl_easy_strerror(code);

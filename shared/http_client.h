@@ -27,6 +27,7 @@ struct http_transfer;
 struct http_client_options {
 	unsigned concurrency; /* requests under way at once, 1.. */
 	unsigned per_host;    /* connections to one host, 1.. */
+	unsigned idle_s;      /* idle connections are kept so long; 0: 60 */
 	const char *user_agent; /* copied; NULL: none is sent */
 	const char *ca_file;  /* PEM, copied; NULL: the system's */
 	bool guarded;         /* judge addresses by `guard` */
@@ -58,8 +59,15 @@ struct http_request {
 	unsigned header_count;      /* 0..HTTP_CLIENT_HEADERS_MAX */
 	const void *body;           /* NULL: none */
 	size_t body_len;
-	int64_t timeout_ms;    /* for all of it, the resolving included */
+	int64_t timeout_ms;    /* for all of it, resolving included; 0: none */
 	size_t body_max_bytes; /* of the answer's body; 0: it is thrown away */
+	/*
+	 * Called when there is a connection and the request is about to leave
+	 * over it; before that, it surely has not. May be NULL. With it the
+	 * request leaves once at most; without, libcurl repeats one that a kept
+	 * connection broke under. Must not start or cancel any.
+	 */
+	void (*leaving)(void *arg);
 	http_finish_fn *finish;
 	void *arg;
 };
@@ -71,6 +79,16 @@ struct http_request {
  * Returns NULL when out of memory. Call it once there are no more forks.
  */
 struct http_client *http_client_new(struct event_base *base,
+    const struct http_client_options *options);
+
+/*
+ * Take over concurrency, per_host and guard of other options, for requests
+ * that are sent from now on; the guard also for connections that were kept.
+ * The rest is ignored. Not from within a finish().
+ *
+ * Returns 0 or -KAP_IO (libcurl refused; nothing is changed then).
+ */
+KAP_MUST_USE int http_client_reconfigure(struct http_client *client,
     const struct http_client_options *options);
 
 /* Ends what is under way without a finish(). Sets *client NULL. */

@@ -1,9 +1,18 @@
 /*
- * Requests under way on one command link: numbering, matching, time limits,
- * and the question to Asterisk that a new connection begins with. Knows no
- * socket; the transport does.
+ * A command link: when to connect, by which transport, and the requests under
+ * way: their numbers, replies and time limits. Knows no socket; the transports
+ * do.
  *
- *     connected ──▶ asks /asterisk/info ──▶ up ──▶ lost ──▶ (again)
+ *     WAITING ──▶ CONNECTING ──▶ ASKING ──▶ UP
+ *        ▲             │          │  ▲      │
+ *        └─────────────┴──────────┴──┼──────┘
+ *                      a deaf WebSocket: over HTTP
+ *
+ * Each connection begins with a WebSocket and a question to Asterisk. One that
+ * has no REST over a WebSocket does not hear it, and is asked over HTTP; then
+ * the WebSocket stays all the same, for it tells at once when Asterisk is gone,
+ * which HTTP does not. So no version has to be known, and an Asterisk that was
+ * replaced by another one is found out at the next connect.
  */
 #include "ari_command.h"
 
@@ -15,8 +24,18 @@
 #include <event2/event.h>
 #include <event2/event_struct.h>
 
+#include "ari_connect.h"
 #include "ari_transport.h"
 #include "ari_url.h"
+#include "shared/clock.h"
+
+enum link_state { LINK_WAITING, LINK_CONNECTING, LINK_ASKING, LINK_UP };
+
+/* A transport and its state. */
+struct link_transport {
+	const struct ari_transport *kind;
+	void *transport;
+};
 
 /* One request; at pending[id % ARI_COMMANDS_MAX]. */
 struct pending {
@@ -33,9 +52,15 @@ struct ari_command_link {
 	const struct config *config;
 	const struct ari_command_ops *ops;
 	void *ctx;
-	const struct ari_transport *kind;
-	void *transport;
-	bool up; /* connected, and Asterisk has answered */
+	enum link_state state;
+	struct link_transport ws;
+	struct link_transport http;
+	struct link_transport *by; /* what requests go by: &ws or &http */
+	struct ari_backoff backoff;
+	struct event *on_due;  /* the end of WAITING */
+	struct event *on_doom; /* the connection ends with this turn */
+	char doom[160];        /* why */
+	int64_t up_since_ms;   /* boot clock */
 	uint64_t last_id;
 	unsigned in_flight;
 	struct pending *pending; /* ARI_COMMANDS_MAX */
@@ -92,9 +117,12 @@ static void
 on_request_timeout(evutil_socket_t fd, short what, void *arg)
 {
 	struct pending *pending = arg;
+	const struct link_transport *by = pending->link->by;
 
 	(void)fd;
 	(void)what;
+	if (by->kind->forget != NULL)
+		by->kind->forget(by->transport, pending->id);
 	finish(pending, -KAP_TIMEOUT, "", 0);
 }
 
@@ -115,7 +143,8 @@ submit(struct ari_command_link *link, struct ari_request *request,
 		id++;
 	pending = &link->pending[id % ARI_COMMANDS_MAX];
 	request->id = id;
-	rc = link->kind->send(link->transport, request, &pending->mark);
+	rc = link->by->kind->send(link->by->transport, request,
+	    &pending->mark);
 	if (rc != 0)
 		return rc;
 	link->last_id = id;
@@ -138,9 +167,68 @@ ari_command_send(struct ari_command_link *link, const char *method,
 	struct ari_request request = { .method = method, .path = path,
 		.query = query, .body_json = body_json };
 
-	if (!link->up)
+	if (link->state != LINK_UP)
 		return -KAP_AGAIN;
 	return submit(link, &request, timeout_ms, callback, arg);
+}
+
+/* ---- down, and up again ---- */
+
+/* Not from inside a transport's `reply` or `deaf`: see doom(). */
+static void
+go_down(struct ari_command_link *link, const char *reason)
+{
+	uint64_t written;
+	int64_t wait_ms;
+	struct timeval after;
+	char copy[sizeof(link->doom)];
+
+	(void)snprintf(copy, sizeof(copy), "%s", reason);
+	if (link->state == LINK_UP && clock_boot_ms() - link->up_since_ms >=
+	    link->config->asterisk.reconnect_max_ms)
+		link->backoff.next_ms = 0;
+	link->state = LINK_WAITING;
+	link->doom[0] = '\0';
+	(void)event_del(link->on_doom);
+	written = link->by->kind->drop(link->by->transport);
+	if (link->by != &link->ws)
+		(void)link->ws.kind->drop(link->ws.transport);
+	finish_all(link, written);
+	wait_ms = ari_backoff_next_ms(&link->backoff, link->config);
+	after.tv_sec = wait_ms / 1000;
+	after.tv_usec = wait_ms % 1000 * 1000;
+	(void)evtimer_add(link->on_due, &after);
+	link->ops->down(link->ctx, copy);
+}
+
+/* The same at the end of the turn. */
+static void
+doom(struct ari_command_link *link, const char *reason)
+{
+	(void)snprintf(link->doom, sizeof(link->doom), "%s", reason);
+	event_active(link->on_doom, 0, 0);
+}
+
+static void
+on_doom(evutil_socket_t fd, short what, void *arg)
+{
+	struct ari_command_link *link = arg;
+
+	(void)fd;
+	(void)what;
+	go_down(link, link->doom);
+}
+
+static void
+on_due(evutil_socket_t fd, short what, void *arg)
+{
+	struct ari_command_link *link = arg;
+
+	(void)fd;
+	(void)what;
+	link->state = LINK_CONNECTING;
+	link->by = &link->ws;
+	link->ws.kind->connect(link->ws.transport);
 }
 
 /* ---- the first question ---- */
@@ -182,23 +270,25 @@ on_info(void *arg, int status, const char *body, size_t body_len)
 
 	(void)body_len;
 	if (status == -KAP_GONE || status == -KAP_AGAIN)
-		return; /* lost meanwhile: it connects again anyway */
+		return; /* lost, or asked over HTTP meanwhile */
 	if (status == 200 && read_info(body, &server) == 0) {
-		link->up = true;
+		link->state = LINK_UP;
+		link->up_since_ms = clock_boot_ms();
+		server.transport = link->by->kind->name;
 		link->ops->up(link->ctx, &server);
 		return;
 	}
 	if (status == -KAP_TIMEOUT)
-		(void)snprintf(reason, sizeof(reason), "Asterisk doesn't "
-		    "answer commands over %s (it takes a version 22)",
-		    link->kind->name);
+		(void)snprintf(reason, sizeof(reason),
+		    "Asterisk doesn't answer commands over %s",
+		    link->by->kind->name);
 	else
 		(void)snprintf(reason, sizeof(reason),
 		    "Asterisk answered %d when asked for its version", status);
-	link->kind->reset(link->transport, reason);
+	doom(link, reason);
 }
 
-/* ---- from the transport ---- */
+/* ---- from the transports ---- */
 
 static void
 on_transport_connected(void *ctx)
@@ -207,9 +297,10 @@ on_transport_connected(void *ctx)
 	struct ari_request request = { .method = "GET",
 		.path = "asterisk/info", .query = "only=system,status" };
 
+	link->state = LINK_ASKING;
 	if (submit(link, &request, link->config->asterisk.command_timeout_ms,
 	        on_info, link) != 0)
-		link->kind->reset(link->transport, "out of memory");
+		doom(link, "out of memory");
 }
 
 static void
@@ -225,28 +316,66 @@ on_transport_reply(void *ctx, uint64_t id, int status, const char *body,
 }
 
 static void
-on_transport_lost(void *ctx, uint64_t written, const char *reason)
+on_transport_deaf(void *ctx)
 {
 	struct ari_command_link *link = ctx;
 
-	link->up = false;
-	finish_all(link, written);
-	link->ops->down(link->ctx, reason);
+	if (link->state != LINK_ASKING || link->by != &link->ws)
+		return;
+	finish_all(link, 0); /* our own question */
+	link->state = LINK_CONNECTING;
+	link->by = &link->http;
+	link->http.kind->connect(link->http.transport);
+}
+
+static void
+on_transport_lost(void *ctx, const char *reason)
+{
+	struct ari_command_link *link = ctx;
+
+	go_down(link, reason);
 }
 
 static const struct ari_transport_ops transport_ops = {
 	.connected = on_transport_connected,
 	.reply = on_transport_reply,
+	.deaf = on_transport_deaf,
 	.lost = on_transport_lost,
 };
 
 /* ---- lifecycle ---- */
+
+static void
+release(struct ari_command_link *link)
+{
+	if (link->ws.transport != NULL)
+		link->ws.kind->close(link->ws.transport);
+	if (link->http.transport != NULL)
+		link->http.kind->close(link->http.transport);
+	if (link->on_due != NULL)
+		event_free(link->on_due);
+	if (link->on_doom != NULL)
+		event_free(link->on_doom);
+	free(link->pending);
+	free(link);
+}
+
+static void
+open_transport(struct ari_command_link *link, struct link_transport *one,
+    const struct ari_transport *kind, const struct ari_address *address,
+    const char *app)
+{
+	one->kind = kind;
+	one->transport = kind->open(link->base, link->config, address, app,
+	    &transport_ops, link);
+}
 
 int
 ari_command_open(struct ari_command_link **link_out, struct event_base *base,
     const struct config *config, int slot, const char *lane,
     const struct ari_command_ops *ops, void *ctx, struct kap_errmsg *msg)
 {
+	static const struct timeval at_once;
 	struct ari_command_link *link;
 	struct ari_address address;
 	char app[ARI_APP_SIZE];
@@ -261,15 +390,18 @@ ari_command_open(struct ari_command_link **link_out, struct event_base *base,
 	link->config = config;
 	link->ops = ops;
 	link->ctx = ctx;
-	link->kind = &ari_transport_ws;
+	link->by = &link->ws;
 	link->pending = calloc(ARI_COMMANDS_MAX, sizeof(*link->pending));
+	link->on_due = evtimer_new(base, on_due, link);
+	link->on_doom = event_new(base, -1, 0, on_doom, link);
 	ari_url_app_name(app, config->node.id, slot, lane);
-	if (link->pending != NULL)
-		link->transport = link->kind->open(base, config, &address,
-		    app, &transport_ops, link);
-	if (link->transport == NULL) {
-		free(link->pending);
-		free(link);
+	open_transport(link, &link->ws, &ari_transport_ws, &address, app);
+	open_transport(link, &link->http, &ari_transport_http, &address, app);
+	if (link->pending == NULL || link->on_due == NULL ||
+	    link->on_doom == NULL || link->ws.transport == NULL ||
+	    link->http.transport == NULL ||
+	    evtimer_add(link->on_due, &at_once) != 0) {
+		release(link);
 		return -KAP_NOMEM;
 	}
 	*link_out = link;
@@ -280,23 +412,19 @@ void
 ari_command_close(struct ari_command_link **link)
 {
 	struct ari_command_link *old = *link;
-	uint64_t written;
 
 	if (old == NULL)
 		return;
 	*link = NULL;
-	written = old->kind->written(old->transport);
-	old->up = false;
-	old->kind->close(old->transport);
-	finish_all(old, written);
-	free(old->pending);
-	free(old);
+	old->state = LINK_WAITING;
+	finish_all(old, old->by->kind->drop(old->by->transport));
+	release(old);
 }
 
 bool
 ari_command_is_up(const struct ari_command_link *link)
 {
-	return link->up;
+	return link->state == LINK_UP;
 }
 
 unsigned

@@ -2,8 +2,8 @@
  * Commands to Asterisk: one request, one callback. A link keeps itself
  * connected, numbers its requests, matches the replies, and sees that every
  * request ends: with Asterisk's status, or with why there is none. How the
- * bytes travel is a transport's business (ari_transport.h); today that is
- * REST over a WebSocket, which Asterisk 22 has.
+ * bytes travel is chosen at each connect, by asking: REST over a WebSocket
+ * where Asterisk can (22), else HTTP (16 to 20); see ari_transport.h.
  *
  * What a command says, whether it may be repeated, and what its reply means
  * is not known here.
@@ -29,6 +29,7 @@ struct ari_server {
 	char version[96];   /* "22.10.1" */
 	char entity_id[64]; /* the same after a restart */
 	char started[48];   /* its start time: another one, another process */
+	const char *transport; /* "WebSocket" or "HTTP": how commands travel */
 };
 
 /* Called from the loop. They may send commands, but not close the link. */
@@ -88,8 +89,9 @@ bool ari_command_is_up(const struct ari_command_link *link);
 unsigned ari_command_in_flight(const struct ari_command_link *link);
 
 /*
- * Send one request. Asterisk works those of one link off one by one, in the
- * order of these calls.
+ * Send one request. Requests leave in the order of these calls; Asterisk works
+ * them off in that order, one by one, over a WebSocket, but some at a time over
+ * HTTP. So what has to follow on another is sent after its reply.
  *
  * method      "GET", "POST", "PUT", "DELETE"
  * path        below /ari, encoded: "channels/1720012345.1" (ari_url.h); may

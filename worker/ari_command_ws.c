@@ -1,12 +1,13 @@
 /*
  * REST over a WebSocket (Asterisk 22): one text message for each request,
  * answered by one with the same request_id. Framing is wslay's; this file
- * moves bytes and keeps the connection. What a request means, and how long
- * it may take, is not known here.
+ * moves bytes and sees whether the other end is there. What a request means,
+ * and how long it may take, is not known here.
  *
- *     DOWN ──▶ CONNECTING ──▶ UP
- *      ▲            │          │
- *      └────────────┴──────────┘
+ * An older Asterisk reads what it is sent and throws it away. But every one
+ * works a connection's messages off one by one, and answers pings: so a ping
+ * goes out behind the first request, and if it is answered before that, then
+ * nobody takes requests here.
  *
  * An app name of its own: with that of the event link, Asterisk would take
  * the events away from there.
@@ -29,7 +30,8 @@
 #include <wslay/wslay.h>
 
 #include "ari_connect.h"
-#include "shared/clock.h"
+#include "event_socket.h"
+#include "shared/crash_point.h"
 
 #define REPLY_MAX (32U << 20)   /* a list of very many channels */
 #define OUT_MAX (8U << 20)      /* bytes that may wait to leave */
@@ -37,6 +39,7 @@
 #define READ_BUDGET (256 << 10) /* bytes read in one turn */
 #define PINGS_UNANSWERED 2
 #define IOVECS 16
+#define ANYBODY "requests?" /* the ping behind the first request */
 
 enum ws_state { WS_DOWN, WS_CONNECTING, WS_UP };
 
@@ -48,9 +51,8 @@ struct ws_transport {
 	struct ari_address address;
 	char app[ARI_APP_SIZE];
 	enum ws_state state;
-	struct ari_backoff backoff;
 	struct ari_connect *connect; /* in CONNECTING */
-	struct event *on_due;        /* the wait in DOWN; in UP, the ping */
+	struct event *on_ping;       /* in UP */
 	struct event *on_flush;      /* the end of a turn that queued bytes */
 
 	/* in UP */
@@ -62,26 +64,50 @@ struct ws_transport {
 	uint64_t queued;  /* bytes put into `out` on this connection */
 	uint64_t written; /* …and taken by the kernel */
 	size_t budget;
+	bool asked;    /* a request was sent, and ANYBODY behind it */
+	bool answered; /* a reply came */
 	bool heard;
 	unsigned unanswered;
-	int64_t up_since_ms; /* boot clock */
-	char doom[160];      /* why the connection ends with this turn */
+	char doom[160]; /* why the connection ends with this turn */
 };
 
 static void
-wait_ms(struct ws_transport *ws, int64_t ms)
+wait_for_ping(struct ws_transport *ws)
 {
+	const int64_t ms = ws->config->asterisk.ping_interval_ms;
 	const struct timeval after = { .tv_sec = ms / 1000,
 		.tv_usec = ms % 1000 * 1000 };
 
-	(void)evtimer_add(ws->on_due, &after);
+	(void)evtimer_add(ws->on_ping, &after);
 }
 
 /* ---- down ---- */
 
+/* Never from inside wslay, which would be freed under itself. */
+/*
+ * Part in good order, where the connection is; nobody waits for the answer.
+ * A frame that has left in part can't be interrupted by another.
+ */
 static void
-drop_connection(struct ws_transport *ws)
+say_goodbye(const struct ws_transport *ws)
 {
+	static const uint8_t normal_closure[2] = { 1000 >> 8, 1000 & 0xff };
+	int rc;
+
+	if (ws->state != WS_UP || evbuffer_get_length(ws->out) > 0)
+		return;
+	rc = event_socket_send_control(ws->fd, ARI_WS_CLOSE, normal_closure,
+	    sizeof(normal_closure));
+	(void)rc; /* a connection that broke needs none */
+}
+
+static uint64_t
+ws_drop(void *transport)
+{
+	struct ws_transport *ws = transport;
+	const uint64_t written = ws->written;
+
+	say_goodbye(ws);
 	ari_connect_cancel(&ws->connect);
 	if (ws->wslay != NULL)
 		wslay_event_context_free(ws->wslay);
@@ -99,27 +125,12 @@ drop_connection(struct ws_transport *ws)
 		(void)close(ws->fd);
 	ws->fd = -1;
 	(void)event_del(ws->on_flush);
-	(void)evtimer_del(ws->on_due);
-}
-
-/* Never from inside wslay, which would be freed under itself. */
-static void
-go_down(struct ws_transport *ws, const char *reason)
-{
-	const uint64_t written = ws->written;
-	char copy[sizeof(ws->doom)];
-
-	(void)snprintf(copy, sizeof(copy), "%s", reason);
-	if (ws->state == WS_UP && clock_boot_ms() - ws->up_since_ms >=
-	    ws->config->asterisk.reconnect_max_ms)
-		ws->backoff.next_ms = 0;
-	drop_connection(ws);
+	(void)evtimer_del(ws->on_ping);
 	ws->state = WS_DOWN;
 	ws->doom[0] = '\0';
 	ws->queued = 0;
 	ws->written = 0;
-	wait_ms(ws, ari_backoff_next_ms(&ws->backoff, ws->config));
-	ws->ops->lost(ws->link, written, copy);
+	return written;
 }
 
 /* The first reason stays; the connection ends when the turn does. */
@@ -198,12 +209,14 @@ flush(struct ws_transport *ws)
 
 	while (error == 0 && evbuffer_get_length(ws->out) > 0)
 		error = write_out(ws);
+	if (error == 0)
+		CRASH_POINT(command_bytes_left);
 	if (error == EAGAIN || error == EINTR) {
 		(void)event_add(ws->on_writable, NULL);
 	} else if (error != 0) {
 		(void)snprintf(reason, sizeof(reason),
 		    "the connection broke: %s", strerror(error));
-		go_down(ws, reason);
+		ws->ops->lost(ws->link, reason);
 	}
 }
 
@@ -214,11 +227,9 @@ on_flush_due(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	if (ws->state != WS_UP)
-		return;
 	if (ws->doom[0] != '\0')
-		go_down(ws, ws->doom);
-	else
+		ws->ops->lost(ws->link, ws->doom);
+	else if (ws->state == WS_UP)
 		flush(ws);
 }
 
@@ -249,10 +260,25 @@ print_request(const struct ari_request *request)
 }
 
 static int
+frame_message(struct ws_transport *ws, uint8_t opcode, const char *text)
+{
+	const struct wslay_event_msg message = { .opcode = opcode,
+		.msg = (const uint8_t *)text, .msg_length = strlen(text) };
+	const int rc = wslay_event_queue_msg(ws->wslay, &message);
+
+	if (rc != 0)
+		return rc == WSLAY_ERR_NOMEM ? -KAP_NOMEM : -KAP_AGAIN;
+	if (frame_queued(ws) != 0) {
+		doom(ws, "out of memory"); /* a frame may be torn */
+		return -KAP_NOMEM;
+	}
+	return 0;
+}
+
+static int
 ws_send(void *transport, const struct ari_request *request, uint64_t *mark_out)
 {
 	struct ws_transport *ws = transport;
-	struct wslay_event_msg message = { .opcode = WSLAY_TEXT_FRAME };
 	char *text;
 	int rc;
 
@@ -266,23 +292,15 @@ ws_send(void *transport, const struct ari_request *request, uint64_t *mark_out)
 	text = print_request(request);
 	if (text == NULL)
 		return -KAP_NOMEM;
-	message.msg = (const uint8_t *)text;
-	message.msg_length = strlen(text);
-	rc = wslay_event_queue_msg(ws->wslay, &message);
+	rc = frame_message(ws, WSLAY_TEXT_FRAME, text);
 	free(text);
-	if (rc != 0)
-		return rc == WSLAY_ERR_NOMEM ? -KAP_NOMEM : -KAP_AGAIN;
-	rc = frame_queued(ws);
-	if (rc != 0)
-		doom(ws, "out of memory"); /* a frame may be torn */
 	*mark_out = ws->queued;
+	if (rc == 0 && !ws->asked) {
+		ws->asked = true;
+		if (frame_message(ws, WSLAY_PING, ANYBODY) != 0)
+			doom(ws, "out of memory");
+	}
 	return rc;
-}
-
-static uint64_t
-ws_written(const void *transport)
-{
-	return ((const struct ws_transport *)transport)->written;
 }
 
 /* ---- receiving ---- */
@@ -323,6 +341,7 @@ on_response(struct ws_transport *ws, const cJSON *json)
 	const double status = cJSON_GetNumberValue(
 	    cJSON_GetObjectItemCaseSensitive(json, "status_code"));
 
+	ws->answered = true;
 	if (id == NULL || !(status >= 100 && status <= 599))
 		return;
 	if (body == NULL)
@@ -353,6 +372,15 @@ on_text(struct ws_transport *ws, const uint8_t *data, size_t len)
 	free(copy);
 }
 
+/* To all that was sent before it, there is a reply by now, or none comes. */
+static void
+on_pong(struct ws_transport *ws, const uint8_t *data, size_t len)
+{
+	if (len == strlen(ANYBODY) && memcmp(data, ANYBODY, len) == 0 &&
+	    !ws->answered)
+		ws->ops->deaf(ws->link);
+}
+
 static void
 on_wslay_message(wslay_event_context_ptr wslay,
     const struct wslay_event_on_msg_recv_arg *message, void *arg)
@@ -363,6 +391,8 @@ on_wslay_message(wslay_event_context_ptr wslay,
 	(void)wslay;
 	if (message->opcode == WSLAY_TEXT_FRAME) {
 		on_text(ws, message->msg, message->msg_length);
+	} else if (message->opcode == WSLAY_PONG) {
+		on_pong(ws, message->msg, message->msg_length);
 	} else if (message->opcode == WSLAY_CONNECTION_CLOSE) {
 		(void)snprintf(reason, sizeof(reason),
 		    "Asterisk closed the link (code %u)",
@@ -428,68 +458,53 @@ on_connected(void *arg, int fd, const char *reason)
 
 	ws->connect = NULL;
 	if (fd < 0) {
-		go_down(ws, reason);
+		ws->ops->lost(ws->link, reason);
 		return;
 	}
 	if (set_up(ws, fd) != 0) {
-		go_down(ws, "out of memory");
+		ws->ops->lost(ws->link, "out of memory");
 		return;
 	}
 	ws->state = WS_UP;
+	ws->asked = false;
+	ws->answered = false;
 	ws->heard = true;
 	ws->unanswered = 0;
-	ws->up_since_ms = clock_boot_ms();
-	wait_ms(ws, ws->config->asterisk.ping_interval_ms);
+	wait_for_ping(ws);
 	ws->ops->connected(ws->link);
 }
 
 static void
-begin_connect(struct ws_transport *ws)
+ws_connect(void *transport)
 {
+	struct ws_transport *ws = transport;
+
 	ws->state = WS_CONNECTING;
 	ws->connect = ari_connect_begin(ws->base, &ws->address, ws->config,
 	    ws->app, 0, ws->config->asterisk.command_timeout_ms, on_connected,
 	    ws);
 	if (ws->connect == NULL)
-		go_down(ws, "out of memory");
-}
-
-static void
-ping(struct ws_transport *ws)
-{
-	const struct wslay_event_msg message = { .opcode = WSLAY_PING };
-
-	if (ws->heard)
-		ws->unanswered = 0;
-	ws->heard = false;
-	if (ws->unanswered >= PINGS_UNANSWERED) {
-		go_down(ws, "Asterisk answers no pings");
-		return;
-	}
-	ws->unanswered++;
-	if (wslay_event_queue_msg(ws->wslay, &message) != 0 ||
-	    frame_queued(ws) != 0)
 		doom(ws, "out of memory");
-	wait_ms(ws, ws->config->asterisk.ping_interval_ms);
 }
 
 static void
-on_due(evutil_socket_t fd, short what, void *arg)
+on_ping_due(evutil_socket_t fd, short what, void *arg)
 {
 	struct ws_transport *ws = arg;
 
 	(void)fd;
 	(void)what;
-	if (ws->state == WS_UP)
-		ping(ws);
-	else
-		begin_connect(ws);
-}
-
-static void
-ws_reset(void *transport, const char *reason)
-{
-	doom(transport, reason);
+	if (ws->heard)
+		ws->unanswered = 0;
+	ws->heard = false;
+	if (ws->unanswered >= PINGS_UNANSWERED) {
+		ws->ops->lost(ws->link, "Asterisk answers no pings");
+		return;
+	}
+	ws->unanswered++;
+	if (frame_message(ws, WSLAY_PING, "") != 0)
+		doom(ws, "out of memory");
+	wait_for_ping(ws);
 }
 
 /* ---- lifecycle ---- */
@@ -499,12 +514,12 @@ ws_close(void *transport)
 {
 	struct ws_transport *ws = transport;
 
-	if (ws->on_flush != NULL && ws->on_due != NULL)
-		drop_connection(ws);
+	if (ws->on_flush != NULL && ws->on_ping != NULL)
+		(void)ws_drop(ws);
 	if (ws->on_flush != NULL)
 		event_free(ws->on_flush);
-	if (ws->on_due != NULL)
-		event_free(ws->on_due);
+	if (ws->on_ping != NULL)
+		event_free(ws->on_ping);
 	free(ws);
 }
 
@@ -524,21 +539,20 @@ ws_open(struct event_base *base, const struct config *config,
 	ws->ops = ops;
 	ws->link = link;
 	ws->fd = -1;
-	ws->on_due = evtimer_new(base, on_due, ws);
+	ws->on_ping = evtimer_new(base, on_ping_due, ws);
 	ws->on_flush = event_new(base, -1, 0, on_flush_due, ws);
-	if (ws->on_due == NULL || ws->on_flush == NULL) {
+	if (ws->on_ping == NULL || ws->on_flush == NULL) {
 		ws_close(ws);
 		return NULL;
 	}
-	wait_ms(ws, 0);
 	return ws;
 }
 
 const struct ari_transport ari_transport_ws = {
-	.name = "a WebSocket",
+	.name = "WebSocket",
 	.open = ws_open,
 	.close = ws_close,
+	.connect = ws_connect,
+	.drop = ws_drop,
 	.send = ws_send,
-	.written = ws_written,
-	.reset = ws_reset,
 };

@@ -219,8 +219,11 @@ ari_reply_meaning(enum call_command_kind kind, unsigned tries, int status,
     enum call_input_kind *input_out)
 {
 	const struct command_row *row = &rows[kind];
-	const bool yes = (status >= 200 && status < 300) ||
-	    (status == 409 && row->exists_is_yes && tries > 1);
+	const bool again = tries > 1 && row->exists_is_yes;
+	/* Asterisk 16 calls a bridge's second creation an update, and fails */
+	const bool exists = status == 409 ||
+	    (status == 500 && kind == CALL_CMD_BRIDGE_CREATE);
+	const bool yes = (status >= 200 && status < 300) || (again && exists);
 
 	*input_out = yes ? row->yes : row->no;
 	if (kind == CALL_CMD_HANGUP && !yes && status != 404)

@@ -6,11 +6,33 @@ for granted about the carrier.
 
 import itertools
 import os
+import socket
 
 import pytest
 import requests
 
 _numbers = itertools.count(1)
+
+# A caller of our own, for what Asterisk 16 does not tell: the SIP code.
+INVITE = """INVITE sip:{number}@127.0.0.1:{port} SIP/2.0
+Via: SIP/2.0/UDP 127.0.0.1:{own};branch=z9hG4bK-{name}
+From: <sip:15550100@127.0.0.1:{own}>;tag={name}
+To: <sip:{number}@127.0.0.1>
+Call-ID: {name}
+CSeq: 1 INVITE
+Contact: <sip:15550100@127.0.0.1:{own}>
+Max-Forwards: 70
+Content-Type: application/sdp
+Content-Length: {length}
+
+"""
+SDP = """v=0
+o=- 1 1 IN IP4 127.0.0.1
+s=-
+c=IN IP4 127.0.0.1
+t=0 0
+m=audio 40000 RTP/AVP 0
+"""
 
 
 @pytest.fixture
@@ -79,6 +101,38 @@ def heard(asterisk, name):
     ]
     loud = sum(level > 500 for level in frames)
     return loud / max(len(frames), 1), len(frames) / 50
+
+
+def invite(port, digits):
+    """INVITE to the carrier at this port; the codes of its answers."""
+    codes = []
+    sdp = SDP.replace("\n", "\r\n")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sip:
+        sip.bind(("127.0.0.1", 0))
+        sip.settimeout(10)
+        head = INVITE.format(
+            number=f"001555010{digits}",
+            port=port,
+            own=sip.getsockname()[1],
+            name=f"invite-{os.getpid()}-{next(_numbers)}",
+            length=len(sdp),
+        )
+        sip.sendto(
+            (head.replace("\n", "\r\n") + sdp).encode(), ("127.0.0.1", port)
+        )
+        while not codes or codes[-1] < 200:
+            codes.append(int(sip.recv(8192).split()[1]))
+    return codes
+
+
+@pytest.mark.parametrize(
+    "digits, code", [("03", 486), ("05", 503), ("06", 603), ("09", 404)]
+)
+def test_refusal_has_its_sip_code(asterisk, digits, code):
+    codes = invite(asterisk.carrier.sip_port, digits)
+
+    assert codes[-1] == code
+    assert not {180, 183} & set(codes)
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,7 @@ def test_a_ringing_call_holds_a_credit(kaphila, sink, database):
     sink.wait(answered, "call.answered")
     no_credit(client.post("/makecall", json=body), 0, 0)
     assert credits_of(client) == 0
+    sink.wait(answered, "recording.started")
     client.post("/hangup", json={"callId": answered})
     sink.wait(answered, "recording.completed")
     no_credit(client.post("/makecall", json=body), 0, 0)

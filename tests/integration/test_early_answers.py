@@ -45,7 +45,8 @@ class LateReplies:
 
     async def _serve(self, reader, writer):
         try:
-            head = await reader.readuntil(b"\r\n")
+            # The app of a WebSocket, or the user agent over HTTP.
+            head = await reader.readuntil(b"\r\n\r\n")
             far_reader, far_writer = await asyncio.open_connection(*self._to)
             far_writer.write(head)
             await asyncio.gather(

@@ -5,8 +5,9 @@ every event to a webhook. Prints the figures beside their aims.
     tests/load/main_job.py [--rate 50] [--seconds 20] [--talk 3] [--workers 2]
                            [--set KEY=VALUE ...]
 
-Uses the release build in build/ (KAPHILA_BUILD_DIR: another one), and starts
-all that it needs on loopback, like the integration tests. Exits with 1 if a
+Uses the release build in build/ (KAPHILA_BUILD_DIR: another one) and Asterisk
+22 (KAPHILA_TEST_ASTERISK: another one), and starts all that it needs on
+loopback, like the integration tests. Exits with 1 if a
 call or an event was lost; no figure makes it fail.
 """
 
@@ -234,7 +235,8 @@ def main():
                         help="a setting of the configuration, such as "
                              "store.commit_window_ms=20")
     options = parser.parse_args()
-    root = paths.service("asterisk-root", "22", timeout_s=900)
+    version = os.environ.get("KAPHILA_TEST_ASTERISK", "22")
+    root = paths.service("asterisk-root", version, timeout_s=900)
     ports = Ports()
     pair, postgres = AsteriskPair(root, ports), Postgres(ports)
     # Two ports a call: more than a test's block has.

@@ -48,6 +48,7 @@ struct server {
 	unsigned accepted;
 	unsigned upgraded;
 	unsigned pings;
+	unsigned goodbyes; /* Close frames with code 1000 */
 	struct bufferevent *peer; /* the last one, or NULL */
 	bool is_upgraded;
 	struct frames rest; /* of the handshake's answer */
@@ -194,6 +195,9 @@ server_on_frame(struct server *server, unsigned opcode, char *payload,
 		if (!server->no_pongs)
 			server_send(server, &pong);
 		frames_free(&pong);
+	} else if (opcode == ARI_WS_CLOSE) {
+		server->goodbyes += len == 2 && memcmp(payload, "\x03\xe8",
+		    2) == 0;
 	} else if (opcode == ARI_WS_TEXT && server->on_text != NULL) {
 		server->on_text(server, payload, server->arg);
 	}

@@ -25,7 +25,7 @@ enum behaviour {
 	ANSWER,         /* each request at once */
 	ANSWER_IN_PIECES,
 	ONLY_INFO,      /* the first question, and no more */
-	NOTHING,        /* as an Asterisk 16 would */
+	NOTHING,
 	REFUSE_INFO
 };
 
@@ -227,6 +227,7 @@ test_first_question(void **state)
 	assert_non_null(strstr(bench->server.head,
 	    "GET /ari/events?app=kaphila-1-2-control&subscribeAll=false "));
 	assert_string_equal(bench->asterisk.version, "22.10.1");
+	assert_string_equal(bench->asterisk.transport, "WebSocket");
 	assert_string_equal(bench->asterisk.entity_id, "02:fc");
 	assert_string_equal(bench->asterisk.started,
 	    "2026-02-17T10:00:00.000+0000");
@@ -464,16 +465,21 @@ test_faults(void **state)
 	}
 }
 
+/* What HTTP is for is tried in test_ari_command_http.c. */
 static void
-test_no_rest_there(void **state)
+test_no_answer_there(void **state)
 {
 	struct bench *bench = *state;
 
 	bench->config.asterisk.command_timeout_ms = 50;
 	bench->behaviour = NOTHING;
+	bench->server.no_pongs = true; /* else it would be asked over HTTP */
 	RUN_UNTIL(bench->base, bench->downs == 2);
-	assert_non_null(strstr(bench->reason, "version 22"));
+	assert_non_null(strstr(bench->reason,
+	    "doesn't answer commands over WebSocket"));
 	assert_int_equal(bench->ups, 0);
+	bench->server.no_pongs = false;
+	bench->config.asterisk.command_timeout_ms = 2000;
 	bench->behaviour = REFUSE_INFO;
 	RUN_UNTIL(bench->base, strstr(bench->reason, "answered 403") != NULL);
 	bench->behaviour = ANSWER;
@@ -610,7 +616,7 @@ main(void)
 		TEST(test_closed_before_it_left),
 		TEST(test_lost_with_a_full_socket),
 		TEST(test_faults),
-		TEST(test_no_rest_there),
+		TEST(test_no_answer_there),
 		TEST(test_refused),
 		TEST(test_silence),
 		TEST(test_too_long),

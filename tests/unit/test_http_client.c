@@ -467,6 +467,73 @@ test_guard_allows(void **arg)
 }
 
 static void
+send_one(struct state *state, int rc)
+{
+	struct http_request request;
+	char url[128];
+
+	make_url(state, "/", url);
+	request = request_to(state, 0, url);
+	send_request(state, &request);
+	run(state);
+	assert_int_equal(state->results[0].rc, rc);
+}
+
+/* What is ruled out later is so for a connection that was kept, too. */
+static void
+test_other_guard(void **arg)
+{
+	struct http_client_options options = { .concurrency = 8,
+		.per_host = 8, .guarded = true,
+		.guard = { .allow_http = true, .allow_loopback = true } };
+	struct state *state = *arg;
+
+	open_client(state, &options);
+	send_one(state, 0);
+	send_one(state, 0);
+	assert_int_equal(state->sink.connections, 1);
+	options.guard.allow_loopback = false;
+	assert_int_equal(http_client_reconfigure(state->client, &options), 0);
+	send_one(state, -KAP_DENIED);
+	assert_int_equal(state->sink.count, 2);
+	options.guard.allow_loopback = true;
+	assert_int_equal(http_client_reconfigure(state->client, &options), 0);
+	send_one(state, 0);
+	options.guard.allow_http = false;
+	assert_int_equal(http_client_reconfigure(state->client, &options), 0);
+	send_one(state, -KAP_PROTO);
+	assert_int_equal(state->sink.count, 3);
+}
+
+static void
+test_other_concurrency(void **arg)
+{
+	struct http_client_options options = { .concurrency = 1,
+		.per_host = 1 };
+	struct state *state = *arg;
+	struct http_request requests[3];
+	char url[128];
+
+	open_client(state, &options);
+	make_url(state, "/", url);
+	for (unsigned i = 0; i < 3; i++)
+		requests[i] = request_to(state, i, url);
+	send_request(state, &requests[0]);
+	assert_int_equal(http_client_send(state->client, &requests[1], NULL),
+	    -KAP_AGAIN);
+	options.concurrency = 2;
+	options.per_host = 2;
+	assert_int_equal(http_client_reconfigure(state->client, &options), 0);
+	send_request(state, &requests[1]);
+	options.concurrency = 1;
+	assert_int_equal(http_client_reconfigure(state->client, &options), 0);
+	assert_int_equal(http_client_send(state->client, &requests[2], NULL),
+	    -KAP_AGAIN);
+	run(state);
+	assert_int_equal(state->sink.count, 2);
+}
+
+static void
 test_schemes(void **arg)
 {
 	const struct http_client_options options = { .concurrency = 8,
@@ -605,6 +672,9 @@ test_bad_answers(void **arg)
 		{ "\x15\x03\x01", -KAP_PROTO, 0 },
 		{ "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc",
 		    -KAP_GONE, 200 },
+		{ "HTTP/1.1 200 OK\r\nContent-Len", -KAP_GONE, 200 },
+		{ "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 202 Ok\r\n",
+		    -KAP_GONE, 202 },
 		{ "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc", 0, 200 },
 		{ "HTTP/1.0 200 OK\r\n\r\nabc", 0, 200 },
 		{ "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 202 Ok\r\n"
@@ -632,6 +702,141 @@ test_bad_answers(void **arg)
 			    state->results[0].error);
 	}
 	evconnlistener_free(blurter.listener);
+}
+
+/* Answers so many requests over a kept connection, and breaks on the next. */
+struct breaker {
+	struct evconnlistener *listener;
+	uint16_t port;
+	unsigned answers;
+	unsigned requests;
+	unsigned open; /* connections */
+};
+
+static void
+close_broken(struct breaker *breaker, struct bufferevent *bev)
+{
+	breaker->open--;
+	bufferevent_free(bev);
+}
+
+static void
+on_breaker_read(struct bufferevent *bev, void *arg)
+{
+	static const char answer[] = "HTTP/1.1 200 OK\r\n"
+	    "Content-Length: 0\r\n\r\n";
+	struct breaker *breaker = arg;
+	struct evbuffer *input = bufferevent_get_input(bev);
+
+	(void)evbuffer_drain(input, evbuffer_get_length(input));
+	breaker->requests++;
+	if (breaker->answers == 0) {
+		breaker->answers = 1;
+		close_broken(breaker, bev);
+		return;
+	}
+	breaker->answers--;
+	(void)bufferevent_write(bev, answer, strlen(answer));
+}
+
+static void
+on_breaker_event(struct bufferevent *bev, short what, void *arg)
+{
+	(void)what;
+	close_broken(arg, bev);
+}
+
+static void
+on_breaker_accept(struct evconnlistener *listener, evutil_socket_t fd,
+    struct sockaddr *address, int len, void *arg)
+{
+	struct breaker *breaker = arg;
+	struct bufferevent *bev = bufferevent_socket_new(
+	    evconnlistener_get_base(listener), fd, BEV_OPT_CLOSE_ON_FREE);
+
+	(void)address;
+	(void)len;
+	breaker->open++;
+	bufferevent_setcb(bev, on_breaker_read, NULL, on_breaker_event, arg);
+	(void)bufferevent_enable(bev, EV_READ | EV_WRITE);
+}
+
+static void
+open_breaker(struct breaker *breaker, struct event_base *base)
+{
+	struct sockaddr_in in = { .sin_family = AF_INET };
+	socklen_t len = sizeof(in);
+
+	in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	breaker->listener = evconnlistener_new_bind(base, on_breaker_accept,
+	    breaker, LEV_OPT_CLOSE_ON_FREE, 16, (struct sockaddr *)&in,
+	    sizeof(in));
+	assert_non_null(breaker->listener);
+	assert_int_equal(getsockname(
+	    evconnlistener_get_fd(breaker->listener),
+	    (struct sockaddr *)&in, &len), 0);
+	breaker->port = ntohs(in.sin_port);
+}
+
+static unsigned left_count;
+
+static void
+on_leaving(void *arg)
+{
+	(void)arg;
+	left_count++;
+}
+
+/* One request; what came of it. */
+static int
+ask_breaker(struct state *state, uint16_t port, bool once)
+{
+	struct http_request request;
+	char url[128];
+
+	(void)snprintf(url, sizeof(url), "http://127.0.0.1:%u/", port);
+	request = request_to(state, 0, url);
+	request.body = "x";
+	request.body_len = 1;
+	request.leaving = once ? on_leaving : NULL;
+	send_request(state, &request);
+	run(state);
+	return state->results[0].rc;
+}
+
+/* libcurl repeats what a kept connection broke under, but not if told so. */
+static void
+test_leaving(void **arg)
+{
+	struct state *state = *arg;
+	struct breaker breaker = { .answers = 1 };
+	uint16_t refusing;
+	const int refusing_fd = http_sink_dead_port(0, &refusing);
+
+	left_count = 0;
+	open_breaker(&breaker, state->base);
+	assert_int_equal(ask_breaker(state, breaker.port, false), 0);
+	assert_int_equal(breaker.requests, 1);
+	assert_int_equal(ask_breaker(state, breaker.port, false), 0);
+	assert_int_equal(breaker.requests, 3);
+	assert_int_equal(left_count, 0);
+
+	breaker.answers = 1;
+	assert_int_equal(ask_breaker(state, breaker.port, true), 0);
+	assert_int_equal(left_count, 1);
+	assert_int_equal(ask_breaker(state, breaker.port, true), -KAP_GONE);
+	assert_int_equal(breaker.requests, 5);
+	assert_int_equal(left_count, 2);
+	assert_int_equal(ask_breaker(state, breaker.port, true), 0);
+	assert_int_equal(left_count, 3);
+
+	assert_int_equal(ask_breaker(state, refusing, true), -KAP_GONE);
+	assert_int_equal(left_count, 3);
+	(void)close(refusing_fd);
+	http_client_free(&state->client);
+	while (breaker.open > 0)
+		(void)event_base_loop(state->base, EVLOOP_ONCE);
+	evconnlistener_free(breaker.listener);
 }
 
 static void
@@ -792,9 +997,12 @@ main(void)
 		TEST(test_no_proxy),
 		TEST(test_guard),
 		TEST(test_guard_allows),
+		TEST(test_other_guard),
+		TEST(test_other_concurrency),
 		TEST(test_schemes),
 		TEST(test_no_answer),
 		TEST(test_bad_answers),
+		TEST(test_leaving),
 		TEST(test_cancel),
 		TEST(test_free_under_way),
 		TEST(test_too_many_headers),

@@ -61,6 +61,16 @@ class Asterisk:
         """The major version, such as 22."""
         return int(self.root.name.rpartition("-")[2])
 
+    def replace(self, root):
+        """Stop it, and start another Asterisk from `root` in its place, with
+        its ports, user and trunks; no recordings, no calls."""
+        self.thaw()
+        paths.service("asterisk-remove", self.root, self.name)
+        self.root = Path(root)
+        self.dir = self.root / "srv" / self.name
+        self.recording_dir = self.dir / "spool" / "recording"
+        self.start()
+
     def set_rtp(self, first, last):
         """Another range of RTP ports than a test's; before start()."""
         kept = [s for s in self._settings if not s.startswith("RTP_")]
@@ -139,7 +149,7 @@ class Asterisk:
         finally:
             ari.close()
         for file in self.recording_dir.iterdir():
-            file.unlink()
+            file.unlink(missing_ok=True)
 
 
 class AsteriskPair:
