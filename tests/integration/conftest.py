@@ -20,6 +20,7 @@ from harness.asterisk import AsteriskPair
 from harness.kaphila import Kaphila
 from harness.ports import Ports
 from harness.postgres import Postgres
+from harness.simulator import Simulator
 from harness.sink import WebhookSink
 
 LOG_TAIL_BYTES = 24000  # of each log, shown when a test fails
@@ -29,6 +30,9 @@ TEMPLATE = "kaphila"  # the cluster's first database, migrated once
 def pytest_configure(config):
     config.addinivalue_line(
         "markers", "serial: needs the machine for itself, runs without others"
+    )
+    config.addinivalue_line(
+        "markers", "simulator(**options): those of the simulator fixture"
     )
 
 
@@ -117,6 +121,19 @@ def own_asterisk(asterisk_root, ports, logs):
         yield pair
     finally:
         pair.remove()
+
+
+@pytest.fixture
+def simulator(request, ports, tmp_path, logs):
+    """An ARI simulator of this test's own, with the options of its mark."""
+    mark = request.node.get_closest_marker("simulator")
+    server = Simulator(
+        ports, tmp_path / "simulator", **(mark.kwargs if mark else {})
+    )
+    logs.add(server)
+    server.start()
+    yield server
+    server.close()
 
 
 @pytest.fixture
@@ -209,6 +226,7 @@ def sink(ports):
 SERVERS = (
     "asterisk",
     "own_asterisk",
+    "simulator",
     "database",
     "own_postgres",
     "own_database",

@@ -1,0 +1,860 @@
+"""The ARI simulator beside a real Asterisk, and kaphila on it: the same events
+and answers; and each fault that it can be told to have, with the rules that
+hold after every one of them."""
+
+import collections
+import itertools
+import os
+import subprocess
+import time
+
+import pytest
+import requests
+import websocket
+from harness.simulator import ARI_SIM, EVENT_SINK, EventSink
+from harness.waiting import wait_until
+from test_calls import check_events, log_row, number
+from test_outages import FAST
+
+VERSION = int(os.environ.get("KAPHILA_TEST_ASTERISK", "22"))
+_numbers = itertools.count(1)
+
+# What depends on the media, or on the moment: of no channel's story.
+OMITTED = {"ChannelVarset", "ChannelConnectedLine"}
+
+
+# --- beside a real Asterisk ---
+
+
+@pytest.fixture
+def both(asterisk, simulator):
+    """(name, ARI client) of each, connected for the app "test"."""
+    clients = [
+        ("asterisk", asterisk.media.ari()),
+        ("simulator", simulator.ari()),
+    ]
+    for _, client in clients:
+        client.listen("test")
+    yield clients
+    for _, client in clients:
+        client.close()
+
+
+def originate(client, digits, timeout=30, trunk="carrier", channel=None):
+    """A call to that behaviour; the response."""
+    return client.request(
+        "POST",
+        "channels",
+        endpoint=f"PJSIP/001555010{digits}@{trunk}",
+        channelId=channel or f"sim-{os.getpid()}-{next(_numbers)}",
+        app="test",
+        appArgs="dialed",
+        timeout=timeout,
+        callerId="15550100",
+    )
+
+
+def story(client, channel):
+    """A channel's events as (type, what it says), in order. The two that tell
+    of ringing come from different threads of Asterisk's: in either order. That
+    dialling began may be told before the app is told anything of the channel.
+    """
+    found = []
+    for event in client.of_channel(channel):
+        if event["type"] in OMITTED or event.get("dialstatus") == "":
+            continue
+        what = event.get("dialstatus")
+        if event["type"] == "ChannelDestroyed":
+            what = event["cause"]
+        if event["type"] == "ChannelStateChange":
+            what = event["channel"]["state"]
+        found.append((event["type"], what))
+    ringing = [
+        i for i, step in enumerate(found) if step[1] in ("RINGING", "Ringing")
+    ]
+    if len(ringing) == 2 and ringing[1] == ringing[0] + 1:
+        found[ringing[0] : ringing[1] + 1] = sorted(
+            found[ringing[0] : ringing[1] + 1]
+        )
+    return found
+
+
+def members(event):
+    """The names of all members, those of the members' members too."""
+    found = set()
+    for name, value in event.items():
+        found.add(name)
+        if isinstance(value, dict):
+            found |= {f"{name}.{inner}" for inner in members(value)}
+    return found
+
+
+def told(client, channel):
+    """What each type of a channel's events consists of. Whether a request to
+    hang up names a cause is a matter of the technology."""
+    return {
+        event["type"]: members(event) - {"cause", "tech_cause"}
+        if event["type"] == "ChannelHangupRequest"
+        else members(event)
+        for event in client.of_channel(channel)
+        if event["type"] not in OMITTED
+    }
+
+
+@pytest.mark.simulator(version=VERSION)
+@pytest.mark.parametrize("digits", ["03", "04", "05", "06", "08", "09", "10"])
+def test_same_events(both, digits):
+    """Each way to end: the same types in the same order, with the same
+    causes, made of the same members."""
+    stories, shapes = [], []
+    for _, client in both:
+        timeout = 2 if digits == "04" else 30
+        channel = originate(client, digits, timeout).json()["id"]
+        if digits == "10":
+            client.wait_event(channel, "StasisStart")
+            assert (
+                client.request("DELETE", f"channels/{channel}").status_code
+                == 204
+            )
+        client.wait_event(channel, "ChannelDestroyed", 30)
+        stories.append(story(client, channel))
+        shapes.append(told(client, channel))
+    assert stories[0] == stories[1]
+    assert shapes[0] == shapes[1]
+
+
+@pytest.mark.simulator(version=VERSION)
+def test_same_recording(both, asterisk, simulator):
+    """A bridge that is recorded until its channel hangs up: the same events;
+    a file that is there from the start, and whole at the end."""
+    kinds = []
+    for media, (_, client) in zip((asterisk.media, simulator), both):
+        channel = originate(client, "08").json()["id"]
+        client.wait_event(channel, "StasisStart")
+        for path, params in (
+            (f"bridges/b-{channel}", {"type": "mixing", "name": "test"}),
+            (f"bridges/b-{channel}/addChannel", {"channel": channel}),
+            (
+                f"bridges/b-{channel}/record",
+                {"name": f"r-{channel}", "format": "wav", "ifExists": "fail"},
+            ),
+        ):
+            response = client.request("POST", path, **params)
+            assert response.status_code in (200, 201, 204), response.text
+        file = media.recording_dir / f"r-{channel}.wav"
+        wait_until(
+            lambda file=file: file.exists() and file.stat().st_size >= 44, file
+        )
+        assert file.read_bytes()[40:44] == b"\0\0\0\0"
+        done = client.wait_recording(f"r-{channel}")
+        assert done["type"] == "RecordingFinished"
+        data = file.read_bytes()
+        assert int.from_bytes(data[40:44], "little") == len(data) - 44
+        assert int.from_bytes(data[4:8], "little") == len(data) - 8
+        client.wait_event(channel, "ChannelDestroyed")
+        kinds.append(
+            (
+                story(client, channel),
+                members(done),
+                [e["type"] for e in client.events if "recording" in e],
+            )
+        )
+        assert (
+            client.request("DELETE", f"bridges/b-{channel}").status_code == 204
+        )
+    assert kinds[0] == kinds[1]
+
+
+# (method, path, parameters); {c} is a channel in Stasis, {r} one that rings,
+# {b} a bridge. Asked in this order.
+ASKED = [
+    ("GET", "channels/nope", {}),
+    ("GET", "channels/nope/variable", {"variable": "A"}),
+    ("GET", "channels/{c}/variable", {"variable": "A"}),
+    ("GET", "channels/{c}/variable", {}),
+    ("POST", "channels/{c}/variable", {"variable": "A", "value": "b"}),
+    ("DELETE", "channels/nope", {}),
+    ("POST", "channels", {"app": "test"}),
+    ("POST", "channels", {"endpoint": "PJSIP/001@carrier"}),
+    ("POST", "channels", {"endpoint": "PJSIP/001@no-trunk", "app": "test"}),
+    ("POST", "channels", {"endpoint": "FOO/001", "app": "test"}),
+    (
+        "POST",
+        "channels",
+        {"endpoint": "PJSIP/001@carrier", "app": "test", "channelId": "{c}"},
+    ),
+    ("POST", "bridges/{b}", {"type": "mixing", "name": "test"}),
+    ("POST", "bridges/{b}", {"type": "mixing", "name": "test"}),
+    ("POST", "bridges/{b}/addChannel", {"channel": "nope"}),
+    ("POST", "bridges/{b}/addChannel", {"channel": "{r}"}),
+    ("POST", "bridges/nope/addChannel", {"channel": "{c}"}),
+    ("POST", "bridges/{b}/addChannel", {"channel": "{c}"}),
+    ("POST", "bridges/nope/record", {"name": "x", "format": "wav"}),
+    ("POST", "bridges/{b}/record", {"name": "{b}", "format": "nope"}),
+    (
+        "POST",
+        "bridges/{b}/record",
+        {"name": "{b}", "format": "wav", "ifExists": "fail"},
+    ),
+    (
+        "POST",
+        "bridges/{b}/record",
+        {"name": "{b}", "format": "wav", "ifExists": "fail"},
+    ),
+    ("GET", "recordings/live/{b}", {}),
+    ("GET", "recordings/live/nope", {}),
+    ("POST", "recordings/live/{b}/stop", {}),
+    ("POST", "recordings/live/{b}/stop", {}),
+    ("GET", "bridges/nope", {}),
+    ("DELETE", "bridges/{b}", {}),
+    ("DELETE", "bridges/nope", {}),
+    ("GET", "applications/nope", {}),
+    ("PUT", "applications/nope/eventFilter", {}),
+    ("DELETE", "channels/{c}", {}),
+    ("GET", "nope", {}),
+    ("PUT", "channels", {}),
+]
+
+
+@pytest.mark.simulator(version=VERSION)
+def test_same_answers(both):
+    """Statuses, and what they say, of good and bad requests."""
+    tables = []
+    for _, client in both:
+        channel = originate(client, "10").json()["id"]
+        ringing = originate(client, "04").json()["id"]
+        client.wait_event(channel, "StasisStart")
+        client.wait_event(ringing, "ChannelStateChange")
+        # the names are the same for both, so that the texts can be
+        names = {"c": channel, "r": ringing, "b": f"b-{channel}"}
+        answers = []
+        for method, path, params in ASKED:
+            filled = {k: v.format(**names) for k, v in params.items()}
+            response = client.request(method, path.format(**names), **filled)
+            text = response.text
+            for name, value in sorted(names.items()):
+                text = text.replace(value, name)
+            body = response.json() if text else {}
+            said = body.get("message", sorted(body)) if body else None
+            if isinstance(said, str):
+                for name, value in names.items():
+                    said = said.replace(value, name)
+            answers.append((method, path, response.status_code, said))
+        tables.append(answers)
+        client.hang_up_all()
+    assert tables[0] == tables[1]
+
+
+def test_same_news_for_who_is_replaced(both):
+    """A second connection for an app: the first is told, and gets no more."""
+    for name, client in both:
+        second = type(client)(client.url, client.user, client.password)
+        second.listen("test")
+        wait_until(
+            lambda client=client: any(
+                e["type"] == "ApplicationReplaced" for e in client.events
+            ),
+            f"ApplicationReplaced of {name}",
+        )
+        before = len(client.events)
+        channel = originate(second, "03").json()["id"]
+        second.wait_event(channel, "ChannelDestroyed")
+        assert len(client.events) == before
+        second.close()
+
+
+def test_same_end_when_nobody_is_connected(both):
+    """Answered while nobody has the app: the call is dropped."""
+    for name, client in both:
+        channel = originate(client, "10").json()["id"]
+        client.wait_event(channel, "StasisStart")
+        client.request("DELETE", f"channels/{channel}")
+        client.close()
+        other = type(client)(client.url, client.user, client.password)
+        originate(other, "10")
+        wait_until(
+            lambda other=other: other.get("channels") == [],
+            f"{name} to drop the call",
+        )
+        other.close()
+
+
+@pytest.mark.simulator(version=VERSION)
+def test_same_events_of_an_app_that_comes_late(both):
+    """Originated while the app was not there, answered when it is: it hears
+    of Stasis, and of nothing behind it."""
+    stories = []
+    for name, client in both:
+        client.close()
+        late = type(client)(client.url, client.user, client.password)
+        wait_until(
+            lambda late=late: late.get("applications") == [],
+            f"no app in {name}",
+        )
+        channel = originate(late, "08").json()["id"]
+        late.listen("test")
+        late.wait_event(channel, "StasisEnd")
+        wait_until(lambda late=late: late.get("channels") == [], "its end")
+        after = originate(late, "03").json()["id"]
+        late.wait_event(after, "ChannelDestroyed")
+        stories.append([step for step, _ in story(late, channel)])
+        late.close()
+    assert stories[0] == stories[1]
+    assert "ChannelDestroyed" not in stories[0]
+
+
+# --- kaphila on it ---
+
+
+def check_story(events):
+    """What holds for all events of one call. Where nothing was ever seen of
+    it in Asterisk, its end is all that there is to tell."""
+    events = sorted(events, key=lambda event: event["sequence"])
+    if [event["event"] for event in events] == ["call.ended"]:
+        assert events[0]["sequence"] == 1
+        assert events[0]["status"] in ("failed", "canceled")
+    else:
+        check_events(events)
+
+
+class Calls:
+    """Calls of one test, and what has to hold for all of them at its end."""
+
+    def __init__(self, kaphila, simulator, sink):
+        self.kaphila, self.simulator, self.sink = kaphila, simulator, sink
+        self.client = kaphila.client()
+        self.ids = []
+
+    def place(self, digits, **body):
+        """/makecall; the id of the call that came of it, if any did."""
+        response = self.client.post(
+            "/makecall",
+            json={
+                "number": number(digits),
+                "webhookUrl": self.sink.url,
+                **body,
+            },
+        )
+        call_id = response.json().get("callId")
+        assert response.status_code == 200 or response.status_code >= 500
+        if call_id is not None:
+            self.ids.append(call_id)
+        return call_id
+
+    def wait(self, call_id, kind, timeout_s=60.0):
+        """An event of a call."""
+        return self.sink.wait(call_id, kind, timeout_s)
+
+    def hang_up(self):
+        """Whatever still lives, by the API."""
+        for call in self.client.get("/calls").json()["calls"]:
+            self.client.post("/hangup", json={"callId": call["callId"]})
+
+    def settle(self):
+        """Until each call has ended, once, and nothing is left of any; their
+        call.ended by id."""
+        ended = {}
+        for call_id in self.ids:
+            ended[call_id] = self.wait(call_id, "call.ended")
+        wait_until(
+            self.simulator.empty,
+            lambda: f"nothing to be left: {self.simulator.state()}",
+            60,
+        )
+        wait_until(
+            lambda: self.client.get("/calls").json()["totalCalls"] == 0,
+            "no call to be left",
+        )
+        known = {event["callId"] for event in self.sink.events()}
+        assert known == set(self.ids)
+        for call_id in self.ids:
+            check_story(self.sink.events(call_id))
+        rung = self.simulator.state()["rung"]["by_channel"]
+        assert {count for count in rung.values()} <= {1}, rung
+        assert self.simulator.state()["totals"]["rung_twice"] == 0
+        return ended
+
+    def check_health(self):
+        """A call as any other, from its beginning to its recording; once all
+        has come to rest, for a worker notices a fault only after a while."""
+
+        def goes_well():
+            self.kaphila.wait_ready()
+            call_id = self.place("08")
+            if call_id is None:
+                return None
+            ended = self.wait(call_id, "call.ended")
+            return call_id if ended["status"] == "completed" else None
+
+        self.wait(
+            wait_until(goes_well, "a call that goes well", 90, 0.3),
+            "recording.completed",
+        )
+
+
+@pytest.fixture
+def calls(simulator, database, make_kaphila, sink):
+    """Calls of a kaphila on the simulator."""
+    kaphila = make_kaphila(simulator, database, FAST)
+    return Calls(kaphila, simulator, sink)
+
+
+# digits → (status, endReason, hangupCause), by the far end's doing
+ENDS = {
+    "03": ("busy", "busy", "17"),
+    "05": ("failed", "congestion", "34"),
+    "06": ("failed", "rejected", "21"),
+    "08": ("completed", "normal_hangup", "16"),
+    "09": ("failed", "invalid_number", "1"),
+    "15": ("busy", "busy", "17"),
+    "16": ("completed", "normal_hangup", "16"),
+}
+
+
+def test_behaviours(calls, database):
+    """Each behaviour ends as on a real Asterisk: events, row, recording."""
+    placed = {digits: calls.place(digits) for digits in ENDS}
+    silent = calls.place("04", ringTimeout=5)
+    early = calls.place("12")
+    refused = calls.client.post("/makecall", json={"number": number("14")})
+    assert refused.status_code == 500
+    assert refused.json()["code"] == "ORIGINATION_FAILED"
+    calls.wait(early, "recording.started")
+    calls.client.post("/hangup", json={"callId": early})
+
+    ended = calls.settle()
+    for digits, expected in ENDS.items():
+        end = ended[placed[digits]]
+        assert (end["status"], end["endReason"], end["hangupCause"]) == expected
+        assert log_row(database, placed[digits])[:3] == expected
+    assert ended[silent]["status"] == "no-answer"
+    assert ended[early]["endReason"] == "api_hangup"
+    done = calls.wait(placed["08"], "recording.completed")
+    assert len(list(calls.kaphila.recordings_dir.rglob(done["filename"]))) == 1
+
+
+@pytest.mark.simulator(version=16)
+def test_commands_over_http(calls):
+    """As Asterisk 16: REST over the WebSocket is not heard; HTTP works."""
+    calls.check_health()
+    live = calls.place("11")
+    calls.wait(live, "recording.started")
+    kinds = collections.Counter(
+        connection["kind"]
+        for connection in calls.simulator.state()["connections"]
+        if connection["commands"]
+    )
+    assert set(kinds) == {"http"}
+    assert calls.simulator.fired(calls.simulator.fault("cut_commands")) == 1
+    calls.check_health()
+    calls.hang_up()
+    calls.settle()
+
+
+@pytest.mark.simulator(
+    mix="answer=60,busy=15,congestion=10,refuse=15",
+    fixed="none",
+    ring="10-200",
+    talk="100-500",
+    seed=7,
+)
+def test_mix(calls):
+    """Behaviours by chance, in about their shares."""
+    for _ in range(60):
+        calls.place("99")
+    ended = calls.settle()
+    seen = collections.Counter(end["endReason"] for end in ended.values())
+    assert set(seen) == {"normal_hangup", "busy", "congestion", "rejected"}
+    assert 20 < seen["normal_hangup"] < 50, seen
+
+
+# --- faults ---
+
+# (fault, details): each in the middle of live calls
+SUDDEN = [
+    ("cut_events", {}),
+    ("cut_commands", {}),
+    ("half_frame", {}),
+    ("repeat_frame", {"count": 40}),
+    ("unknown_event", {"count": 3}),
+    ("huge_event", {}),
+    ("huge_event", {"bytes": 1 << 21}),
+    ("silence", {}),
+    ("silence", {"seconds": 1}),
+    ("silence_commands", {}),
+    ("out_of_order", {"count": 20}),
+    ("replace_app", {}),
+    ("freeze", {"seconds": 3}),
+    ("freeze", {"seconds": 3, "timers": False}),
+    ("delay_replies", {"ms": 300, "count": 20}),
+    ("refuse_connect", {"seconds": 1}),
+]
+
+
+def name_of(spec):
+    """Of a fault, for the test's name."""
+    return "-".join([spec[0], *(f"{k}{v}" for k, v in spec[1].items())])
+
+
+@pytest.mark.parametrize("spec", SUDDEN, ids=name_of)
+def test_sudden_fault(calls, spec):
+    """In the middle of an answered and a ringing call: neither ends by it, all
+    goes on, and nothing is left over or done twice."""
+    name, details = spec
+    calls.kaphila.allow_errors("taken the Stasis app over")
+    answered, ringing = calls.place("11"), calls.place("04")
+    calls.wait(answered, "recording.started")
+    calls.wait(ringing, "call.ringing")
+
+    fault = calls.simulator.fault(name, **details)
+    during = calls.place("08")
+    wait_until(lambda: calls.simulator.fired(fault) > 0, "the fault")
+    calls.check_health()
+    live = {
+        call["callId"] for call in calls.client.get("/calls").json()["calls"]
+    }
+    assert {answered, ringing} <= live
+    calls.simulator.clear_faults()
+    calls.hang_up()
+
+    ended = calls.settle()
+    assert ended[answered]["endReason"] == "api_hangup"
+    assert ended[answered]["status"] == "completed"
+    assert ended[ringing]["status"] == "canceled"
+    if during is not None:
+        calls.wait(during, "call.ended")
+    calls.wait(answered, "recording.completed")
+
+
+@pytest.mark.parametrize("graceful", [False, True])
+@pytest.mark.parametrize("seconds", [0, 1])
+def test_restart(calls, seconds, graceful):
+    """Asterisk is another process: its calls end as media_server_lost (or as
+    it says, where it hung up before it went), and the next ones are made."""
+    calls.kaphila.allow_errors("recording")
+    answered, ringing = calls.place("11"), calls.place("04")
+    calls.wait(answered, "recording.started")
+    calls.wait(ringing, "call.ringing")
+    calls.simulator.fault("restart", seconds=seconds, graceful=graceful)
+    reasons = {calls.wait(c, "call.ended")["endReason"] for c in calls.ids}
+    if not graceful:
+        assert reasons == {"media_server_lost"}
+    calls.check_health()
+    ended = calls.settle()
+    assert ended[answered]["status"] == "completed"
+    assert ended[answered]["wasAnswered"] is True
+    assert ended[ringing]["wasAnswered"] is False
+
+
+# What a moment is worth trying with.
+EVENTS = [
+    "dial",
+    "ringing",
+    "answer",
+    "stasis_start",
+    "recording_started",
+    "recording_finished",
+    "stasis_end",
+    "destroyed",
+]
+COMMANDS = [
+    "originate",
+    "bridge_create",
+    "bridge_add",
+    "record",
+    "bridge_destroy",
+]
+
+
+def at_each(calls, name, moments, digits="08", **details):
+    """One call with the fault at each of the moments, one after the other;
+    (moment, id, fault) of each."""
+    done = []
+    for moment in moments:
+        calls.kaphila.wait_ready()
+        fault = calls.simulator.fault(name, at=moment, **details)
+        call_id = calls.place(digits)
+        wait_until(
+            lambda fault=fault: calls.simulator.fired(fault) == 1,
+            lambda moment=moment: f"{name} at {moment}",
+            30,
+        )
+        if call_id is not None:
+            calls.wait(call_id, "call.ended", 90)
+        done.append((moment, call_id))
+    return done
+
+
+@pytest.mark.parametrize("name", ["cut_events", "half_frame"])
+def test_event_link_lost_at(calls, name):
+    """The event that it happens to is lost, and made up for: an answered call
+    is told of as answered, one that is over has ended. (Where nobody is back
+    when the far end answers, Asterisk drops the call.)"""
+    done = at_each(calls, name, EVENTS)
+    calls.check_health()
+    ended = calls.settle()
+    for moment, call_id in done:
+        assert ended[call_id]["endReason"] in ("normal_hangup", "lost"), moment
+        if moment not in ("dial", "ringing", "answer"):
+            assert ended[call_id]["status"] == "completed", moment
+
+
+@pytest.mark.parametrize("name", ["repeat_frame", "out_of_order"])
+def test_event_goes_wrong_at(calls, name):
+    """Twice, or behind the next one: the call is as any other."""
+    done = at_each(calls, name, EVENTS)
+    calls.check_health()
+    ended = calls.settle()
+    for moment, call_id in done:
+        end = ended[call_id]
+        assert (end["status"], end["endReason"]) == (
+            "completed",
+            "normal_hangup",
+        ), moment
+
+
+def test_late_ringing(calls):
+    """Ringing that is told of after the answer changes nothing."""
+    fault = calls.simulator.fault("late_ringing", at="ringing")
+    call_id = calls.place("08")
+    calls.check_health()
+    ended = calls.settle()
+    assert calls.simulator.fired(fault) == 1
+    assert ended[call_id]["endReason"] == "normal_hangup"
+    kinds = calls.sink.kinds(call_id)
+    assert "call.ringing" not in kinds[kinds.index("call.answered") :]
+
+
+HTTP = pytest.mark.simulator(version=16)
+LINKS = [pytest.param(22), pytest.param(16, marks=HTTP)]
+
+
+@pytest.mark.parametrize("version", LINKS)
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_command_link_cut_at(calls, when, version):
+    """Whether the command was carried out or not: it is found out."""
+    assert calls.simulator.version == version
+    at_each(calls, "cut_commands", [f"{c}.{when}" for c in COMMANDS])
+    calls.check_health()
+    calls.settle()
+
+
+@pytest.mark.parametrize("version", LINKS)
+@pytest.mark.parametrize(
+    "name", ["drop_reply", "drop_request", "delay_replies"]
+)
+def test_no_reply_to(calls, name, version):
+    """A command without a reply, or one that comes late."""
+    assert calls.simulator.version == version
+    details = {"ms": 500} if name == "delay_replies" else {}
+    at_each(calls, name, COMMANDS, **details)
+    calls.check_health()
+    calls.settle()
+
+
+def test_hangup_after_a_lost_reply(calls):
+    """What Asterisk shows of a channel stands for the reply to its originate:
+    the call is recorded, and /hangup ends it at once."""
+    fault = calls.simulator.fault("drop_reply", at="originate")
+    call_id = calls.place("10")
+    calls.wait(call_id, "recording.started")
+    assert calls.simulator.fired(fault) == 1
+    calls.client.post("/hangup", json={"callId": call_id})
+    assert calls.wait(call_id, "call.ended", 20)["endReason"] == "api_hangup"
+    calls.check_health()
+    calls.settle()
+
+
+def test_command_refused(calls):
+    """500 to each command: the call goes on, or ends, and is gone. (A bridge
+    that can't be destroyed goes with the next reconcile.)"""
+    at_each(calls, "refuse_command", COMMANDS)
+    calls.simulator.fault("cut_events")
+    calls.check_health()
+    calls.settle()
+
+
+@pytest.mark.parametrize("version", LINKS)
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_restart_at_command(calls, when, version):
+    """A restart in the middle of each command: once ended, never rung again."""
+    assert calls.simulator.version == version
+    calls.kaphila.allow_errors("recording")
+    at_each(calls, "restart", [f"{c}.{when}" for c in COMMANDS])
+    calls.check_health()
+    calls.settle()
+
+
+def test_restart_at_event(calls):
+    """…and at each event."""
+    calls.kaphila.allow_errors("recording")
+    done = at_each(calls, "restart", EVENTS)
+    calls.check_health()
+    ended = calls.settle()
+    for moment, call_id in done:
+        if moment in ("answer", "stasis_start", "recording_started"):
+            assert ended[call_id]["endReason"] == "media_server_lost", moment
+
+
+def test_freeze_at(calls):
+    """Frozen for longer than its links hold, at commands and events."""
+    moments = ["originate.before", "originate.after", "record.before", "answer"]
+    at_each(calls, "freeze", moments, seconds=4)
+    calls.check_health()
+    calls.settle()
+
+
+def test_recording_whose_end_is_not_told(calls):
+    """The event is lost: the recording is handed over all the same."""
+    fault = calls.simulator.fault("lose_event", at="recording_finished")
+    call_id = calls.place("08")
+    calls.wait(call_id, "call.ended")
+    assert calls.simulator.fired(fault) == 1
+    calls.wait(call_id, "recording.completed", 120)
+    calls.settle()
+
+
+def test_others_are_left_alone(calls):
+    """Channels and bridges of nobody, of another node, without our mark: each
+    reconcile leaves them; our own strays it removes."""
+    other = calls.simulator.ari()
+    node = calls.kaphila.settings["node.id"]
+    now = int(time.time())
+    kept = {}
+    for channel, mark in (
+        ("somebody-1", node),
+        (f"{now}.99001{node:03d}", None),
+        (f"{now}.99002{node:03d}", node + 1),
+    ):
+        body = {"variables": {"KAPHILA_NODE": str(mark)}} if mark else {}
+        response = requests.post(
+            f"{calls.simulator.url}/ari/channels",
+            params={
+                "endpoint": "PJSIP/0015550104@carrier",
+                "app": "other",
+                "channelId": channel,
+                "timeout": 120,
+            },
+            json=body,
+            auth=(calls.simulator.user, calls.simulator.password),
+            timeout=10,
+        )
+        assert response.status_code == 200, response.text
+        kept[channel] = mark
+    other.request("POST", "bridges/bridge-1.5", type="mixing", name="other")
+    calls.simulator.fault("cut_events")
+    calls.kaphila.wait_log("reconciled with asterisk.*channels=[1-9]")
+    calls.check_health()
+    left = {channel["id"] for channel in calls.simulator.state()["channels"]}
+    assert left == set(kept)
+    assert [b["id"] for b in calls.simulator.state()["bridges"]] == [
+        "bridge-1.5"
+    ]
+    other.hang_up_all()
+    other.close()
+    calls.settle()
+
+
+# --- the programs themselves ---
+
+
+def test_raw_faults(simulator):
+    """What a fault does to the bytes, seen without kaphila."""
+    client = simulator.ari()
+    client.listen("raw")
+    for name in ("unknown_event", "replace_app"):
+        simulator.fault(name, app="raw")
+    wait_until(lambda: len(client.events) == 2, "both")
+    assert client.events[0]["type"] == "NeverHeardOf"
+    assert client.events[1]["type"] == "ApplicationReplaced"
+    client.close()
+
+    link = websocket.create_connection(
+        simulator.url.replace("http", "ws", 1)
+        + f"/ari/events?app=raw&api_key={simulator.user}:{simulator.password}",
+        timeout=10,
+        suppress_origin=True,
+    )
+    simulator.fault("huge_event", app="raw", bytes=70000)
+    assert len(link.recv()) == 70000
+    simulator.fault("half_frame", at="dial", app="raw")
+    other = simulator.ari()
+    other.request(
+        "POST", "channels", endpoint="PJSIP/0015550103@carrier", app="raw"
+    )
+    with pytest.raises(
+        (websocket.WebSocketException, ConnectionError, OSError)
+    ):
+        link.recv()
+    link.close()
+    other.close()
+    assert [f["fired"] for f in simulator.faults()] == [1, 1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {},
+        {"fault": "nothing"},
+        {"fault": "cut_events", "at": "tea time"},
+        {"fault": "half_frame", "at": "originate.before"},
+        {"fault": "drop_reply", "at": "answer"},
+        {"fault": "cut_events", "count": 0},
+        {"fault": "cut_events", "app": 7},
+    ],
+)
+def test_bad_fault(simulator, spec):
+    """Refused, with a reason."""
+    response = requests.post(
+        f"http://127.0.0.1:{simulator.control_port}/fault",
+        json=spec,
+        timeout=10,
+    )
+    assert response.status_code == 400
+    assert response.json()["error"]
+    assert simulator.faults() == []
+
+
+@pytest.mark.parametrize("program", [ARI_SIM, EVENT_SINK])
+def test_options(program):
+    """--help, and what is not understood."""
+    done = subprocess.run(
+        [program, "--help"],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert done.returncode == 0 and "usage:" in done.stdout and not done.stderr
+    for bad in ([], ["--listen", "0.0.0.0:80"], ["--nothing"], ["word"]):
+        done = subprocess.run(
+            [program, *bad],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
+        )
+        assert done.returncode == 2 and done.stderr and not done.stdout
+
+
+def test_event_sink(ports, tmp_path):
+    """Each accepted event is a line with its time; refusals are not."""
+    sink = EventSink(ports, tmp_path / "sink" / "events.txt")
+    sink.start()
+    for n in range(20):
+        query = "?fail-percent=100&status=503" if n % 4 == 0 else ""
+        response = requests.post(
+            sink.url + query, data=f'{{"n":\n{n}}}'.encode(), timeout=10
+        )
+        assert response.status_code == (503 if query else 200)
+    assert requests.post(
+        sink.url + "?delay-ms=50", data=b'{"n":99}', timeout=10
+    ).ok
+    timed = sink.timed_events()
+    assert [event["n"] for _, event in timed] == [
+        n for n in range(20) if n % 4
+    ] + [99]
+    assert [at for at, _ in timed] == sorted(at for at, _ in timed)
+    assert sink.count()["accepted"] == 16 and sink.count()["refused"] == 5
+    assert sink.close()["accepted"] == 16
+    assert len(sink.events()) == 16

@@ -1,0 +1,129 @@
+/*
+ * Two tables: behaviours by number, and by chance.
+ */
+#include "sim_plan.h"
+
+#include <stddef.h>
+#include <string.h>
+
+/* The far end's own time to say anything at all. */
+#define SETUP_MS 2
+
+static const struct sim_refusal busy = { 17, 486, "BUSY" };
+static const struct sim_refusal congestion = { 34, 503, "CONGESTION" };
+static const struct sim_refusal declined = { 21, 603, "NOANSWER" };
+static const struct sim_refusal unallocated = { 1, 404, "NOANSWER" };
+
+static const struct sim_plan no_sign = { .ring_ms = SIM_NEVER,
+	.decide_ms = SIM_NEVER };
+static const struct sim_plan rings_for_ever = { .ring_ms = SETUP_MS,
+	.decide_ms = SIM_NEVER };
+
+#define RINGS(decide, talk) .ring_ms = SETUP_MS, \
+	.decide_ms = SETUP_MS + (decide), .talk_ms = (talk)
+#define REFUSES(how) .ring_ms = SIM_NEVER, .decide_ms = SETUP_MS, \
+	.refusal = &(how)
+
+static const struct {
+	const char *digits;
+	struct sim_plan plan;
+} by_number[] = {
+	{ "01", { RINGS(1000, 31000) } },
+	{ "02", { RINGS(200, 66000) } },
+	{ "03", { REFUSES(busy) } },
+	{ "04", { .ring_ms = SETUP_MS, .decide_ms = SIM_NEVER } },
+	{ "05", { REFUSES(congestion) } },
+	{ "06", { REFUSES(declined) } },
+	{ "07", { RINGS(200, 34000), .digits = "1234" } },
+	{ "08", { RINGS(200, 2000) } },
+	{ "09", { REFUSES(unallocated) } },
+	{ "10", { .ring_ms = SIM_NEVER, .decide_ms = SETUP_MS,
+	            .talk_ms = 60000 } },
+	{ "11", { RINGS(200, 60000) } },
+	{ "12", { .ring_ms = SIM_NEVER, .decide_ms = 0, .talk_ms = 60000,
+	            .overtakes = true } },
+	{ "13", { .ring_ms = SIM_NEVER, .decide_ms = SIM_NEVER } },
+	{ "14", { .fails = true } },
+	{ "15", { .ring_ms = SETUP_MS, .decide_ms = 1000,
+	            .refusal = &busy } },
+	{ "16", { RINGS(200, 0) } },
+};
+
+static const struct sim_refusal *const refusal_of[SIM_FORTUNE_COUNT] = {
+	[SIM_FORTUNE_BUSY] = &busy,
+	[SIM_FORTUNE_CONGESTION] = &congestion,
+	[SIM_FORTUNE_REFUSE] = &declined,
+	[SIM_FORTUNE_UNALLOCATED] = &unallocated,
+};
+
+static const struct sim_plan *
+find_fixed(const struct sim_options *options, const char *number)
+{
+	const size_t len = strlen(number);
+
+	if (options->fixed_prefix == NULL || len < 2 ||
+	    strncmp(number, options->fixed_prefix,
+	        strlen(options->fixed_prefix)) != 0)
+		return NULL;
+	for (size_t i = 0; i < sizeof(by_number) / sizeof(by_number[0]); i++) {
+		if (strcmp(number + len - 2, by_number[i].digits) == 0)
+			return &by_number[i].plan;
+	}
+	return NULL;
+}
+
+static enum sim_fortune
+draw(const struct sim_options *options, struct sim_random *random)
+{
+	int64_t sum = 0;
+	int64_t left;
+	int at = 0;
+
+	for (int i = 0; i < SIM_FORTUNE_COUNT; i++)
+		sum += options->mix[i];
+	left = sim_random_range(random, 0, sum - 1);
+	while (left >= options->mix[at])
+		left -= options->mix[at++];
+	return (enum sim_fortune)at;
+}
+
+static void
+choose_by_chance(struct sim_plan *out, const struct sim_options *options,
+    struct sim_random *random)
+{
+	const enum sim_fortune fortune = draw(options, random);
+
+	if (fortune == SIM_FORTUNE_NO_ANSWER) {
+		*out = rings_for_ever;
+		return;
+	}
+	*out = no_sign;
+	if (fortune == SIM_FORTUNE_FAIL) {
+		out->fails = true;
+	} else if (refusal_of[fortune] != NULL) {
+		out->decide_ms = SETUP_MS;
+		out->refusal = refusal_of[fortune];
+	} else if (fortune == SIM_FORTUNE_ANSWER) {
+		out->ring_ms = SETUP_MS;
+		out->decide_ms = SETUP_MS + sim_random_range(random,
+		    options->ring_ms.least, options->ring_ms.most);
+		out->talk_ms = sim_random_range(random,
+		    options->talk_ms.least, options->talk_ms.most);
+	}
+}
+
+void
+sim_plan_choose(struct sim_plan *out, const struct sim_options *options,
+    struct sim_random *random, const char *number, bool dead)
+{
+	const struct sim_plan *fixed = find_fixed(options, number);
+
+	if (dead)
+		*out = no_sign;
+	else if (fixed != NULL)
+		*out = *fixed;
+	else if (options->has_mix)
+		choose_by_chance(out, options, random);
+	else
+		*out = by_number[0].plan;
+}
