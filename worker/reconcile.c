@@ -1,8 +1,12 @@
 /*
  * Steps of a run, each begun by the reply to the one before:
  *
- *     IDLE ──start──▶ CHANNELS ──▶ BRIDGES ──1 s──▶ applied ──▶ DONE
+ *     IDLE ──start──▶ CHANNELS ──▶ SUBSCRIPTIONS ──▶ BRIDGES ──1 s──▶
+ *                        ▲             │                  applied ──▶ DONE
+ *                        └─── some ────┘
  *
+ * What happened to a call before somebody is told of it shows in a list that
+ * is made afterwards: so that is asked for again.
  * The second of waiting is for events that were on their way when Asterisk
  * made its lists: an event tells how a call ended, a list only that it did.
  */
@@ -16,16 +20,20 @@
 
 #include "ari_say.h"
 #include "shared/clock.h"
+#include "shared/crash_point.h"
 #include "shared/log.h"
+#include "subscriptions.h"
 
 #define SETTLE_MS 1000
 #define RETRY_MS 2000
+#define SUBSCRIBING_MAX 3 /* times in a run */
 #define SCAN_BATCH 64
 #define NAME_SIZE CALL_NAME_SIZE
 
 enum reconcile_phase {
 	RECONCILE_IDLE,
 	RECONCILE_CHANNELS,
+	RECONCILE_SUBSCRIPTIONS,
 	RECONCILE_BRIDGES,
 	RECONCILE_SETTLING,
 	RECONCILE_RETRY,
@@ -46,6 +54,8 @@ struct reconcile {
 	enum reconcile_phase phase;
 	unsigned run; /* replies to an older run are void */
 	bool restarted;
+	struct subscriptions *subscriptions;
+	unsigned subscribings; /* in this run */
 	/*
 	 * Calls that had a channel when the lists were asked for. No other
 	 * may be found missing: a younger one's channel came too late for them.
@@ -96,6 +106,7 @@ forget_lists(struct reconcile *reconcile)
 	free(reconcile->channels);
 	free(reconcile->bridges);
 	free(reconcile->owed);
+	subscriptions_free(&reconcile->subscriptions);
 	reconcile->owed = NULL;
 	reconcile->owed_count = 0;
 	reconcile->owed_room = 0;
@@ -447,19 +458,100 @@ has_call(struct store_txn *txn, const char *call_id, unsigned attempt)
 	return call_is_live(&call) && attempt >= call.attempt;
 }
 
+/* Of the lists, leave only what no call has. */
 static void
-remove_strays(struct reconcile *reconcile, struct store_txn *txn)
+keep_strays(struct reconcile *reconcile, struct store_txn *txn)
 {
+	size_t channels = 0;
+	size_t bridges = 0;
+
 	for (size_t i = 0; i < reconcile->channel_count; i++) {
 		const struct seen_channel *seen = &reconcile->channels[i];
 
 		if (!has_call(txn, seen->call_id, seen->attempt))
-			ask_mark(reconcile, seen);
+			reconcile->channels[channels++] = *seen;
 	}
 	for (size_t i = 0; i < reconcile->bridge_count; i++) {
-		if (!has_call(txn, reconcile->bridges[i], 0))
-			destroy_bridge(reconcile, reconcile->bridges[i]);
+		if (has_call(txn, reconcile->bridges[i], 0))
+			continue;
+		if (bridges != i)
+			memcpy(reconcile->bridges[bridges],
+			    reconcile->bridges[i], CALL_ID_SIZE);
+		bridges++;
 	}
+	reconcile->channel_count = channels;
+	reconcile->bridge_count = bridges;
+}
+
+static void
+remove_strays(struct reconcile *reconcile)
+{
+	for (size_t i = 0; i < reconcile->channel_count; i++)
+		ask_mark(reconcile, &reconcile->channels[i]);
+	for (size_t i = 0; i < reconcile->bridge_count; i++)
+		destroy_bridge(reconcile, reconcile->bridges[i]);
+}
+
+/* --- whether their events are told --------------------------------------- */
+
+static void
+on_subscribed(void *ctx, bool changed)
+{
+	struct reconcile *reconcile = ctx;
+
+	reconcile->subscribings++;
+	if (changed)
+		ask_channels(reconcile);
+	else
+		ask_bridges(reconcile);
+}
+
+/* Leave a call of ours that is in Asterisk's list to the subscriptions. */
+static int
+add_subscription(struct reconcile *reconcile, struct store_txn *txn,
+    const struct seen_channel *seen)
+{
+	struct call call;
+	const int rc = call_table_get(txn, seen->call_id, &call);
+
+	if (rc != 0 || !call_is_live(&call) || call.attempt != seen->attempt ||
+	    !change_owns_slot(reconcile->options.maker, call.slot))
+		return 0;
+	return subscriptions_add(reconcile->subscriptions, call.slot,
+	    seen->name);
+}
+
+static int
+add_subscriptions(struct reconcile *reconcile)
+{
+	struct store_txn *txn;
+	int rc = store_begin_read(reconcile->options.store, &txn);
+
+	if (rc != 0)
+		return rc;
+	for (size_t i = 0; i < reconcile->channel_count && rc == 0; i++)
+		rc = add_subscription(reconcile, txn,
+		    &reconcile->channels[i]);
+	store_end_read(&txn);
+	return rc;
+}
+
+static void
+ask_subscriptions(struct reconcile *reconcile)
+{
+	if (reconcile->subscribings >= SUBSCRIBING_MAX) {
+		ask_bridges(reconcile);
+		return;
+	}
+	reconcile->phase = RECONCILE_SUBSCRIPTIONS;
+	reconcile->subscriptions = subscriptions_new(
+	    reconcile->options.control, reconcile->options.config,
+	    on_subscribed, reconcile);
+	if (reconcile->subscriptions == NULL ||
+	    add_subscriptions(reconcile) != 0)
+		retry(reconcile);
+	else
+		subscriptions_begin(reconcile->subscriptions);
 }
 
 /* --- the run ------------------------------------------------------------ */
@@ -467,19 +559,23 @@ remove_strays(struct reconcile *reconcile, struct store_txn *txn)
 static void
 apply_lists(struct reconcile *reconcile)
 {
+	const size_t channels = reconcile->channel_count;
+	const size_t bridges = reconcile->bridge_count;
 	struct store_txn *txn;
 
+	CRASH_POINT(reconcile_listed);
 	if (store_begin_read(reconcile->options.store, &txn) != 0) {
 		retry(reconcile);
 		return;
 	}
 	reconcile->phase = RECONCILE_DONE;
 	each_call(reconcile, txn, compare_call);
-	remove_strays(reconcile, txn);
+	keep_strays(reconcile, txn);
 	store_end_read(&txn);
-	log_info("reconciled with asterisk",
-	    LOG_I("channels", reconcile->channel_count),
-	    LOG_I("bridges", reconcile->bridge_count));
+	log_info("reconciled with asterisk", LOG_I("channels", channels),
+	    LOG_I("bridges", bridges));
+	reconcile->options.done(reconcile->options.ctx);
+	remove_strays(reconcile);
 	forget_lists(reconcile);
 }
 
@@ -548,7 +644,8 @@ settle(struct reconcile *reconcile)
 static void
 on_channels(void *arg, int status, const char *body, size_t body_len)
 {
-	take_list(arg, status, body, body_len, read_channels, ask_bridges);
+	take_list(arg, status, body, body_len, read_channels,
+	    ask_subscriptions);
 }
 
 static void
@@ -595,6 +692,7 @@ void
 reconcile_start(struct reconcile *reconcile, bool restarted)
 {
 	reconcile->run++;
+	reconcile->subscribings = 0;
 	reconcile->restarted = restarted ||
 	    (reconcile->restarted && reconcile->phase != RECONCILE_DONE);
 	(void)event_del(reconcile->timer);
@@ -606,6 +704,7 @@ reconcile_stop(struct reconcile *reconcile)
 {
 	reconcile->run++;
 	(void)event_del(reconcile->timer);
+	subscriptions_free(&reconcile->subscriptions);
 	if (reconcile->phase != RECONCILE_DONE)
 		reconcile->phase = RECONCILE_IDLE;
 }

@@ -27,6 +27,9 @@ struct reconcile_options {
 	const struct change_maker *maker;
 	struct dispatch *dispatch;
 	struct ari_command_link *const *control; /* opened later */
+	/* A run is done; its changes are submitted, not committed yet. */
+	void (*done)(void *ctx);
+	void *ctx;
 };
 
 /* Everything in `options` is borrowed. NULL when out of memory. */
