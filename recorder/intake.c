@@ -20,6 +20,7 @@
 #include "shared/call_table.h"
 #include "shared/child.h"
 #include "shared/clock.h"
+#include "shared/crash_point.h"
 #include "shared/log.h"
 #include "shared/recording_queue.h"
 #include "shared/recording_store.h"
@@ -300,7 +301,8 @@ ring(const struct call_step *step)
 	if ((step->rings & CALL_RING_WEBHOOKD) != 0)
 		child_bell_ring(CHILD_BELL_WEBHOOKD);
 	if ((step->rings & owner) != 0)
-		child_bell_ring(CHILD_BELL_WORKER + step->call.slot);
+		child_bell_ring(CHILD_BELL_WORKER +
+		    stats_slot_owner(step->call.slot));
 }
 
 static void
@@ -386,6 +388,7 @@ on_taken(void *arg)
 
 	switch (slot->outcome.result) {
 	case TAKE_STORED:
+		CRASH_POINT(recording_taken);
 		settle(slot, CALL_IN_RECORDING_STORED);
 		return;
 	case TAKE_DAMAGED:

@@ -8,19 +8,23 @@
 #include "shared/log.h"
 #include "shared/recording_store.h"
 #include "shared/store.h"
+#include "shared/store_look.h"
 
 struct recorder {
 	struct child_runtime runtime;
 	struct store *store;
+	struct store_look *look;
 	struct intake *intake;
 };
 
+/* The queue is its predecessor's as long as that is there. */
 static void
 on_wake(void *ctx)
 {
 	struct recorder *recorder = ctx;
 
-	intake_wake(recorder->intake);
+	if (recorder->runtime.alone)
+		intake_wake(recorder->intake);
 }
 
 static void
@@ -55,6 +59,16 @@ clear_leftovers(const struct config *config)
 		    LOG_S("folder", dir), LOG_S("error", kap_strerror(rc)));
 }
 
+/* From now on the unfinished copies and the queue are its own. */
+static void
+on_alone(void *ctx)
+{
+	struct recorder *recorder = ctx;
+
+	clear_leftovers(&recorder->runtime.config);
+	on_wake(recorder);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -62,6 +76,7 @@ main(int argc, char **argv)
 		.on_drain = on_drain,
 		.on_bell = on_wake,
 		.on_tick = on_wake,
+		.on_alone = on_alone,
 	};
 	static struct recorder recorder;
 	struct child_runtime *runtime = &recorder.runtime;
@@ -76,14 +91,16 @@ main(int argc, char **argv)
 	    (enum config_durability)config->store.durability, &msg);
 	if (rc != 0)
 		fatal("%s", msg.text[0] != '\0' ? msg.text : kap_strerror(rc));
-	clear_leftovers(config);
 	recorder.intake = intake_new(runtime->base, recorder.store, config);
-	if (recorder.intake == NULL)
+	recorder.look = store_look_new(runtime->base, recorder.store);
+	if (recorder.intake == NULL || recorder.look == NULL)
 		fatal("no memory or no threads");
 	child_runtime_ready(runtime);
-	intake_wake(recorder.intake);
+	if (runtime->alone)
+		on_alone(&recorder);
 	child_runtime_loop(runtime);
 	intake_free(&recorder.intake);
+	store_look_free(&recorder.look);
 	store_close(&recorder.store);
 	child_runtime_deinit(runtime);
 	return 0;

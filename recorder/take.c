@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "recorder/wav.h"
+#include "shared/crash_point.h"
 #include "shared/recording_store.h"
 
 #define COPY_PIECE ((size_t)256 * 1024)
@@ -183,6 +184,7 @@ move_by_copy(const struct found *from, const char *to,
 			return refused(msg, "make the folder of",
 			    paths->incoming);
 		rc = copy_in(from, paths->incoming, msg);
+		CRASH_POINT(recording_copied);
 		if (rc == 0 && rename(paths->incoming, to) != 0)
 			rc = refused(msg, "rename to", to);
 		if (rc != 0)
@@ -190,6 +192,7 @@ move_by_copy(const struct found *from, const char *to,
 	}
 	if (rc == 0 && (rc = recording_store_sync_folder(to)) != 0)
 		(void)refused(msg, "sync the folder of", to);
+	CRASH_POINT(recording_before_unlink);
 	if (rc == 0 && unlink(from->path) != 0 && errno != ENOENT)
 		rc = refused(msg, "remove", from->path);
 	return rc;
@@ -215,8 +218,11 @@ move_file(const struct found *from, const char *to, const struct paths *paths,
 {
 	if (recording_store_make_folders(paths->store_dir, to) != 0)
 		return refused(msg, "make the folder of", to);
-	if (rename(from->path, to) == 0)
+	CRASH_POINT(recording_found);
+	if (rename(from->path, to) == 0) {
+		CRASH_POINT(recording_moved);
 		return sync_in_place(from, to, msg);
+	}
 	if (errno == EXDEV)
 		return move_by_copy(from, to, paths, msg);
 	return refused(msg, "move", from->path);

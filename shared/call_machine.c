@@ -26,6 +26,8 @@
 #include <string.h>
 
 #define GUARD_RING_GRACE_MS 10000    /* over Asterisk's own ring timeout */
+#define RING_TIMEOUT_SLACK_MS 1000   /* …which we hear of a little later */
+#define GUARD_STASIS_END_MS 10000    /* for the end behind StasisEnd */
 #define GUARD_HANGUP_OK_MS 15000     /* until a hangup is said again */
 #define GUARD_HANGUP_GONE_MS 5000    /* for the event of a channel's end */
 #define RECORDING_GRACE_MS 30000     /* for RecordingFinished */
@@ -232,6 +234,13 @@ static int
 on_stasis_end(struct step *step)
 {
 	unmark(step, CALL_F_IN_STASIS);
+	/*
+	 * Our channels leave Stasis to end. One that was originated while the
+	 * app was not registered is not subscribed to any further, and its
+	 * ChannelDestroyed never comes.
+	 */
+	if (!has(step, CALL_F_HANGUP_SENT))
+		set_timer(step, CALL_TIMER_GUARD, GUARD_STASIS_END_MS);
 	return 0;
 }
 
@@ -454,11 +463,25 @@ judge(struct step *step, unsigned cause)
 	call->hangup_cause = (uint16_t)cause;
 }
 
+/* The guard stands at Asterisk's own timeout and a grace. */
+static bool
+rang_to_the_end(const struct step *step)
+{
+	const int64_t guard_ms = step->call->timers[CALL_TIMER_GUARD];
+
+	return !has(step, CALL_F_HANGUP_SENT) && guard_ms != 0 &&
+	    step->now->boot_ms >= guard_ms - GUARD_RING_GRACE_MS -
+	        RING_TIMEOUT_SLACK_MS;
+}
+
 static int
 on_destroyed(struct step *step)
 {
 	if (step->call->state == CALL_QUEUED)
 		(void)on_seen(step);
+	/* a ring timeout is cause 19 in Asterisk 22, and none in 16 */
+	if (step->input->cause == 0 && rang_to_the_end(step))
+		mark(step, CALL_F_RING_TIMEOUT);
 	judge(step, step->input->cause);
 	finish(step, true);
 	return 0;
@@ -523,7 +546,8 @@ on_guard(struct step *step)
 		end_unseen(step, CALL_END_LOST);
 		return 0;
 	}
-	if (!has(step, CALL_F_HANGUP_SENT))
+	if (!has(step, CALL_F_HANGUP_SENT) &&
+	    step->call->state != CALL_ANSWERED)
 		mark(step, CALL_F_RING_TIMEOUT);
 	send_hangup(step);
 	return 0;
@@ -656,6 +680,12 @@ call_machine_step(const struct call *before, const struct call_input *input,
 		*after = *before;
 	}
 	return rc;
+}
+
+bool
+call_input_is_event(enum call_input_kind kind)
+{
+	return kind >= CALL_IN_SEEN && kind <= CALL_IN_DESTROYED;
 }
 
 const char *

@@ -130,6 +130,9 @@ KAP_MUST_USE int call_machine_step(const struct call *before,
     const struct call_input *input, const struct call_now *now,
     struct call *after, struct call_effects *effects);
 
+/* Whether it is an event of Asterisk that a channel of the call brings. */
+bool call_input_is_event(enum call_input_kind kind);
+
 const char *call_input_name(enum call_input_kind kind);
 const char *call_command_name(enum call_command_kind kind);
 

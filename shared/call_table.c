@@ -431,8 +431,10 @@ call_table_scan(struct store_txn *txn, int slot, const char *after_id,
 	int rc = store_walk(txn, STORE_CALLS, after_id, strlen(after_id),
 	    &cursor);
 
-	if (rc != 0)
+	if (rc != 0) {
+		last_id_out[0] = '\0';
 		return rc;
+	}
 	while (count < max &&
 	    (rc = store_walk_next(cursor, &key, &value)) == 0) {
 		struct call *call = &calls[count];

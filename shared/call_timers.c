@@ -6,6 +6,8 @@
 
 #include <string.h>
 
+#include "stats.h"
+
 #define LOOK_AHEAD_MAX 64 /* others' future timers that are passed over */
 
 /*
@@ -27,10 +29,14 @@ read_timer(const struct store_value *key, struct call_due *due_out)
 	return true;
 }
 
-static unsigned
-slot_of(const struct store_value *value)
+/* Its own, or of a slot that is no more and now its to look after. */
+static bool
+is_own(const struct store_value *value, unsigned slot)
 {
-	return value->len > 0 ? *(const uint8_t *)value->data : 0;
+	const unsigned whose = value->len > 0 ?
+	    *(const uint8_t *)value->data : 0;
+
+	return whose == slot || stats_slot_owner(whose) == slot;
 }
 
 int
@@ -54,7 +60,7 @@ call_timers_due(struct store_txn *txn, unsigned slot, int64_t now_ms,
 
 		if (!read_timer(&key, &found))
 			continue;
-		own = slot_of(&value) == slot;
+		own = is_own(&value, slot);
 		look_ms = own ? found.deadline_ms :
 		    found.deadline_ms + CALL_TIMERS_OVERDUE_MS;
 		if (look_ms <= now_ms && count < max) {

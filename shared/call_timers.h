@@ -23,7 +23,8 @@ struct call_due {
 /*
  * Copy timers that are due for this slot, the most overdue first.
  *
- * slot      the worker's own
+ * slot      the worker's own; those that it looks after for slots that are
+ *           no more (stats_slot_owner) count as its own
  * now_ms    deadline clock
  * next_out  when to look again: deadline clock, or 0 if nothing waits; may be
  *           early, never late for the own slot

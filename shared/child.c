@@ -103,9 +103,10 @@ child_message_receive(int control_fd, struct child_message *message_out,
 {
 	struct iovec part = { message_out, sizeof(*message_out) };
 	union control_buffer control = { .bytes = { 0 } };
+	/* the padding isn't offered: a second descriptor would fit there */
 	struct msghdr header = { .msg_iov = &part, .msg_iovlen = 1,
 		.msg_control = control.bytes,
-		.msg_controllen = sizeof(control.bytes) };
+		.msg_controllen = CMSG_LEN(sizeof(int)) };
 	ssize_t got;
 
 	*fd_out = -1;

@@ -7,16 +7,20 @@
 
 #include <execinfo.h>
 #include <signal.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include <event2/event.h>
 
+#include "crash_point.h"
 #include "log.h"
 
 #define HEARTBEAT_MS 500
 #define TICK_MS 2000
+#define BESIDE_LOOK_MS 50
+#define LEAVE_EARLY_MS INT64_C(1000) /* before the master would kill */
 #define MESSAGES_PER_TURN 16
 #define BACKTRACE_DEPTH 64
 
@@ -35,6 +39,20 @@ child_bell_of(enum child_role role, int slot)
 	return CHILD_BELL_WORKER + (unsigned)slot;
 }
 
+/* The loop ends when nearly all of the time to drain is over. */
+static void
+limit_drain(struct child_runtime *runtime)
+{
+	const int64_t whole_ms =
+	    runtime->config.supervision.drain_timeout_s * 1000;
+	const int64_t ms = whole_ms - (whole_ms > 2 * LEAVE_EARLY_MS ?
+	    LEAVE_EARLY_MS : whole_ms / 2);
+	const struct timeval limit = { .tv_sec = ms / 1000,
+		.tv_usec = ms % 1000 * 1000 };
+
+	(void)event_add(runtime->on_deadline, &limit);
+}
+
 static void
 request_drain(struct child_runtime *runtime, enum child_drain_reason reason)
 {
@@ -44,15 +62,11 @@ request_drain(struct child_runtime *runtime, enum child_drain_reason reason)
 		[CHILD_DRAIN_MASTER_GONE] = "the master is gone",
 	};
 
-	if (reason == CHILD_DRAIN_MASTER_GONE) {
-		const struct timeval limit = {
-			.tv_sec = runtime->config.supervision.drain_timeout_s
-		};
-
-		(void)event_add(runtime->on_deadline, &limit);
-	}
+	if (!runtime->draining || reason == CHILD_DRAIN_MASTER_GONE)
+		limit_drain(runtime);
 	if (runtime->draining)
 		return;
+	child_runtime_heed_bell(runtime, false);
 	runtime->draining = true;
 	atomic_store_explicit(&stats_row()->draining, 1,
 	    memory_order_relaxed);
@@ -70,16 +84,34 @@ on_signal_drain(evutil_socket_t signal_number KAP_UNUSED,
 	request_drain(arg, CHILD_DRAIN_SIGNAL);
 }
 
+/* A person wants a new process in this one's place. */
+static void
+on_signal_restart(evutil_socket_t signal_number KAP_UNUSED,
+    short what KAP_UNUSED, void *arg)
+{
+	struct child_runtime *runtime = arg;
+	int rc;
+
+	if (runtime->draining)
+		return;
+	rc = child_runtime_send(runtime, CHILD_MSG_RESTART, NULL, -1);
+	if (rc == -KAP_GONE)
+		request_drain(runtime, CHILD_DRAIN_SIGNAL);
+	else if (rc != 0)
+		log_warn("could not ask the master for a successor",
+		    LOG_S("error", kap_strerror(rc)));
+	else
+		log_info("asked the master for a successor");
+}
+
 static void
 on_deadline_passed(evutil_socket_t fd KAP_UNUSED, short what KAP_UNUSED,
     void *arg)
 {
 	struct child_runtime *runtime = arg;
 
-	log_warn("leaving unfinished: the master is gone and the time to "
-	    "drain is over");
-	runtime->leaving = true;
-	(void)event_base_loopbreak(runtime->base);
+	log_warn("leaving unfinished: the time to drain is over");
+	child_runtime_leave(runtime, "unfinished: its time was over");
 }
 
 static void
@@ -94,6 +126,7 @@ on_tick_due(evutil_socket_t fd KAP_UNUSED, short what KAP_UNUSED, void *arg)
 {
 	const struct child_runtime *runtime = arg;
 
+	stats_note_process();
 	if (runtime->callbacks->on_tick != NULL)
 		runtime->callbacks->on_tick(runtime->ctx);
 }
@@ -109,6 +142,56 @@ on_bell_rung(evutil_socket_t fd KAP_UNUSED, short what KAP_UNUSED, void *arg)
 		runtime->callbacks->on_bell(runtime->ctx);
 }
 
+/* Take over what is reloadable; the modules borrow this configuration. */
+static void
+take_config(struct child_runtime *runtime, int fd)
+{
+	struct kap_errmsg msg;
+	struct config config;
+
+	if (config_load_fd(&config, fd, &msg) != 0) {
+		log_warn("can't take the configuration that the master sent",
+		    LOG_S("error", msg.text));
+		return;
+	}
+	config_take(&runtime->config, &config, CONFIG_AT_ONCE);
+	log_init(child_role_name(runtime->args.role),
+	    runtime->args.role == CHILD_WORKER ? runtime->args.slot : -1,
+	    (enum log_level)runtime->config.log.level,
+	    (enum log_format)runtime->config.log.format);
+	log_debug("configuration taken over");
+	if (runtime->callbacks->on_config != NULL)
+		runtime->callbacks->on_config(runtime->ctx);
+}
+
+void
+child_runtime_heed_bell(struct child_runtime *runtime, bool heed)
+{
+	if (runtime->on_bell == NULL || runtime->draining)
+		return;
+	if (heed)
+		(void)event_add(runtime->on_bell, NULL);
+	else
+		(void)event_del(runtime->on_bell);
+}
+
+static void
+on_beside_look(evutil_socket_t fd KAP_UNUSED, short what KAP_UNUSED,
+    void *arg)
+{
+	struct child_runtime *runtime = arg;
+
+	if (stats_is_alive(runtime->bell, runtime->args.beside))
+		return;
+	(void)event_del(runtime->on_beside);
+	runtime->alone = true;
+	log_debug("the predecessor is gone",
+	    LOG_I("generation", runtime->args.beside));
+	child_runtime_heed_bell(runtime, true);
+	if (runtime->callbacks->on_alone != NULL)
+		runtime->callbacks->on_alone(runtime->ctx);
+}
+
 static void
 take_message(struct child_runtime *runtime,
     const struct child_message *message, int fd)
@@ -117,6 +200,8 @@ take_message(struct child_runtime *runtime,
 
 	if (ours && message->kind == CHILD_MSG_DRAIN) {
 		request_drain(runtime, CHILD_DRAIN_ASKED);
+	} else if (ours && message->kind == CHILD_MSG_CONFIG) {
+		take_config(runtime, fd);
 	} else if (ours && runtime->callbacks->on_message != NULL) {
 		runtime->callbacks->on_message(runtime->ctx, message, fd);
 		return; /* the descriptor is the callee's */
@@ -227,7 +312,7 @@ watch_all(struct child_runtime *runtime)
 
 	runtime->on_term = watch(runtime, SIGTERM, EV_SIGNAL, on_signal_drain,
 	    0);
-	runtime->on_hup = watch(runtime, SIGHUP, EV_SIGNAL, on_signal_drain,
+	runtime->on_hup = watch(runtime, SIGHUP, EV_SIGNAL, on_signal_restart,
 	    0);
 	runtime->on_control = watch(runtime, CHILD_FD_CONTROL, EV_READ,
 	    on_control_readable, 0);
@@ -242,6 +327,14 @@ watch_all(struct child_runtime *runtime)
 	if (runtime->on_bell != NULL)
 		(void)event_priority_set(runtime->on_bell,
 		    CHILD_PRIORITY_NORMAL);
+	runtime->alone = runtime->args.beside == 0;
+	if (!runtime->alone) {
+		child_runtime_heed_bell(runtime, false);
+		runtime->on_beside = watch(runtime, -1, 0, on_beside_look,
+		    BESIDE_LOOK_MS);
+		(void)event_priority_set(runtime->on_beside,
+		    CHILD_PRIORITY_NORMAL);
+	}
 	runtime->on_deadline = event_new(runtime->base, -1, 0,
 	    on_deadline_passed, runtime);
 	if (runtime->on_deadline == NULL)
@@ -281,9 +374,16 @@ int
 child_runtime_send(const struct child_runtime *runtime,
     enum child_message_kind kind, const char *text, int fd)
 {
+	return child_runtime_send_about(runtime, kind, runtime->args.slot,
+	    text, fd);
+}
+
+int
+child_runtime_send_about(const struct child_runtime *runtime,
+    enum child_message_kind kind, int slot, const char *text, int fd)
+{
 	struct child_message message = { .kind = (uint32_t)kind,
-		.generation = runtime->args.generation,
-		.slot = runtime->args.slot };
+		.generation = runtime->args.generation, .slot = slot };
 
 	(void)snprintf(message.text, sizeof(message.text), "%s",
 	    text != NULL ? text : "");
@@ -293,8 +393,11 @@ child_runtime_send(const struct child_runtime *runtime,
 void
 child_runtime_ready(struct child_runtime *runtime)
 {
-	const int rc = child_runtime_send(runtime, CHILD_MSG_READY, NULL, -1);
+	int rc;
 
+	CRASH_POINT(child_before_ready);
+	rc = child_runtime_send(runtime, CHILD_MSG_READY, NULL, -1);
+	CRASH_POINT(child_ready);
 	/* a master that is gone shows as the end of the channel, too */
 	if (rc != 0 && rc != -KAP_GONE)
 		fatal("can't tell the master: %s", kap_strerror(rc));
@@ -329,7 +432,7 @@ child_runtime_deinit(struct child_runtime *runtime)
 	struct event **const events[] = { &runtime->on_term, &runtime->on_hup,
 		&runtime->on_control, &runtime->on_bell,
 		&runtime->on_heartbeat, &runtime->on_tick,
-		&runtime->on_deadline };
+		&runtime->on_deadline, &runtime->on_beside };
 
 	for (size_t i = 0; i < sizeof(events) / sizeof(events[0]); i++) {
 		if (*events[i] != NULL)

@@ -11,9 +11,15 @@
  *     child_runtime_deinit(&runtime);
  *
  * The end of the control channel, SIGTERM and CHILD_MSG_DRAIN all become the
- * one drain request; SIGHUP asks the master for a successor; SIGINT is left to the master, which a
- * terminal sends it to as well. SIGABRT writes a backtrace first: it is what
- * the watchdog sends to a child that hangs.
+ * one drain request; SIGHUP asks the master for a successor, and changes
+ * nothing here; SIGINT is left to the master, which a terminal sends it to as
+ * well. SIGABRT writes a backtrace first: it is what the watchdog sends to a
+ * child that hangs.
+ *
+ * Two processes of a slot have one doorbell. A ring must not be eaten by the
+ * one that does nothing about it: so a child that drains stops listening, and
+ * one that was started beside another begins when that is gone, or when its
+ * role says that the work is its own (child_runtime_heed_bell).
  */
 #ifndef KAP_CHILD_RUNTIME_H
 #define KAP_CHILD_RUNTIME_H
@@ -36,7 +42,7 @@ enum child_priority {
 
 enum child_drain_reason {
 	CHILD_DRAIN_ASKED,      /* the master says so */
-	CHILD_DRAIN_SIGNAL,     /* a person does, by SIGTERM or SIGHUP */
+	CHILD_DRAIN_SIGNAL,     /* a person does, by a signal */
 	CHILD_DRAIN_MASTER_GONE /* the control channel ended */
 };
 
@@ -44,8 +50,8 @@ enum child_drain_reason {
 struct child_callbacks {
 	/*
 	 * Take no new work, finish what is held, then child_runtime_leave().
-	 * Called once at the most. With the master gone nobody else ends this
-	 * child, so the loop ends by itself after supervision.drain_timeout_s.
+	 * Called once at the most. The loop ends by itself a second before
+	 * supervision.drain_timeout_s is over: then the master would kill.
 	 */
 	void (*on_drain)(void *ctx, enum child_drain_reason reason);
 	/* This child's doorbell rang, once or more; it is cleared already. */
@@ -58,6 +64,16 @@ struct child_callbacks {
 	 */
 	void (*on_message)(void *ctx, const struct child_message *message,
 	    int fd);
+	/*
+	 * The predecessor (args.beside) is gone, and what was left of its
+	 * work is this child's. Once; not in a child that was started alone.
+	 */
+	void (*on_alone)(void *ctx);
+	/*
+	 * A reload changed runtime.config, where it lies: whoever copied one
+	 * of its reloadable keys is to be told.
+	 */
+	void (*on_config)(void *ctx);
 };
 
 struct child_runtime {
@@ -66,6 +82,7 @@ struct child_runtime {
 	struct config config;
 	unsigned bell; /* own doorbell and statistics row */
 	bool draining;
+	bool alone; /* no predecessor runs beside it */
 
 	/* the rest is child_runtime.c's */
 	bool leaving;
@@ -78,6 +95,7 @@ struct child_runtime {
 	struct event *on_heartbeat;
 	struct event *on_tick;
 	struct event *on_deadline;
+	struct event *on_beside; /* looks whether the predecessor is gone */
 };
 
 /* The doorbell, and the statistics row, of a role's slot. */
@@ -96,6 +114,13 @@ void child_runtime_init(struct child_runtime *runtime, int argc, char **argv,
 
 /* Tell the master that this child serves now. */
 void child_runtime_ready(struct child_runtime *runtime);
+
+/*
+ * Listen to the doorbell, or leave its rings to the slot's other process. The
+ * second call of a kind in a row does nothing; a child that drains doesn't
+ * begin to listen.
+ */
+void child_runtime_heed_bell(struct child_runtime *runtime, bool heed);
 
 /* Run until child_runtime_leave, or the deadline described above. */
 void child_runtime_loop(struct child_runtime *runtime);
@@ -119,6 +144,10 @@ void child_runtime_leave(struct child_runtime *runtime, const char *why);
  */
 KAP_MUST_USE int child_runtime_send(const struct child_runtime *runtime,
     enum child_message_kind kind, const char *text, int fd);
+
+/* The same about another slot: one whose event stream this worker reads. */
+KAP_MUST_USE int child_runtime_send_about(const struct child_runtime *runtime,
+    enum child_message_kind kind, int slot, const char *text, int fd);
 
 /* Free the events and the loop; every other event on it is gone before. */
 void child_runtime_deinit(struct child_runtime *runtime);

@@ -61,6 +61,10 @@ put_facts(const struct config_key *key, FILE *out)
 	(void)fputs(describe_reach(key), out);
 }
 
+/*
+ * For a child no line is longer than it was in the file, which may have been
+ * as long as the parser takes. A ';' behind a blank would begin a comment.
+ */
 int
 config_dump(const struct config *config, FILE *out, bool with_secrets,
     bool with_help)
@@ -82,7 +86,8 @@ config_dump(const struct config *config, FILE *out, bool with_secrets,
 			(void)fputc('\n', out);
 		}
 		config_key_format(config, key, with_secrets, value);
-		(void)fprintf(out, "%s = %s\n", key->name, value);
+		(void)fprintf(out, "%s%s%s\n", key->name,
+		    with_help && value[0] != ';' ? " = " : "=", value);
 	}
 	return fflush(out) == 0 && !ferror(out) ? 0 : -KAP_IO;
 }

@@ -49,8 +49,9 @@ struct log_field {
 	log_write((level), (message), (const struct log_field[]){ __VA_ARGS__ })
 
 /*
- * Set what stands before each message. Call once at start-up, before other
- * threads exist; until then lines bear the role "?" and level info.
+ * Set what stands before each message. Call it at start-up, and again when the
+ * configuration changes, from the one thread that logs; until the first call
+ * lines bear the role "?" and level info.
  *
  * role  "master", "worker", …; borrowed for ever
  * slot  the worker's slot, or -1 for a role without slots

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "call_table.h"
+#include "clock.h"
 
 #define KEY_MAX (CALL_ID_SIZE + 4)
 
@@ -63,6 +64,7 @@ outbox_append(struct store_txn *txn, struct call *call,
 		.state = COMMAND_WAITING,
 		.attempt = call->attempt,
 		.seq = call->command_seq + 1,
+		.queued_ms = clock_wall_ms(),
 	};
 	const int rc = put_command(txn, call->id, &command);
 
@@ -151,10 +153,13 @@ copy_endpoint(struct store_txn *txn, struct outbox_item *item)
 	if (rc != 0)
 		return rc;
 	if (index >= cold.trunk_count ||
-	    strlen(cold.endpoints[index]) >= sizeof(item->endpoint))
+	    strlen(cold.endpoints[index]) >= sizeof(item->endpoint) ||
+	    strlen(cold.trunk_names[index]) >= sizeof(item->trunk))
 		return -KAP_CORRUPT;
 	memcpy(item->endpoint, cold.endpoints[index],
 	    strlen(cold.endpoints[index]) + 1);
+	memcpy(item->trunk, cold.trunk_names[index],
+	    strlen(cold.trunk_names[index]) + 1);
 	return 0;
 }
 
@@ -173,6 +178,7 @@ outbox_take(struct store_txn *txn, const char *call_id, unsigned slot,
 	if (!may_be_said(command, &item_out->call))
 		return -KAP_AGAIN;
 	item_out->endpoint[0] = '\0';
+	item_out->trunk[0] = '\0';
 	if (command->kind == CALL_CMD_ORIGINATE) {
 		rc = copy_endpoint(txn, item_out);
 		if (rc != 0)
@@ -186,8 +192,8 @@ outbox_take(struct store_txn *txn, const char *call_id, unsigned slot,
 	return put_command(txn, call_id, command);
 }
 
-static int
-get_command(struct store_txn *txn, const char *call_id, uint32_t seq,
+int
+outbox_get(struct store_txn *txn, const char *call_id, uint32_t seq,
     struct command *command_out)
 {
 	uint8_t key[KEY_MAX];
@@ -202,7 +208,7 @@ outbox_find(struct store_txn *txn, const char *call_id, uint32_t seq)
 {
 	struct command command;
 
-	return get_command(txn, call_id, seq, &command);
+	return outbox_get(txn, call_id, seq, &command);
 }
 
 int
@@ -210,7 +216,7 @@ outbox_settle(struct store_txn *txn, const char *call_id, uint32_t seq)
 {
 	struct command command;
 	uint8_t key[KEY_MAX];
-	int rc = get_command(txn, call_id, seq, &command);
+	int rc = outbox_get(txn, call_id, seq, &command);
 
 	if (rc != 0)
 		return rc;
@@ -219,14 +225,42 @@ outbox_settle(struct store_txn *txn, const char *call_id, uint32_t seq)
 }
 
 int
+outbox_settle_originate(struct store_txn *txn, const char *call_id,
+    unsigned attempt)
+{
+	struct command command;
+	const int rc = find_head(txn, call_id, &command);
+
+	if (rc != 0)
+		return rc;
+	if (command.kind != CALL_CMD_ORIGINATE || command.attempt != attempt)
+		return -KAP_NOENT;
+	return outbox_settle(txn, call_id, command.seq);
+}
+
+int
 outbox_release(struct store_txn *txn, const char *call_id, uint32_t seq)
 {
 	struct command command;
-	const int rc = get_command(txn, call_id, seq, &command);
+	const int rc = outbox_get(txn, call_id, seq, &command);
 
 	if (rc != 0)
 		return rc;
 	command.state = COMMAND_WAITING;
+	return put_command(txn, call_id, &command);
+}
+
+int
+outbox_disown(struct store_txn *txn, const char *call_id, uint32_t seq,
+    unsigned tries)
+{
+	struct command command;
+	const int rc = outbox_get(txn, call_id, seq, &command);
+
+	if (rc != 0 || command.state != COMMAND_SENT ||
+	    command.tries != tries)
+		return rc;
+	command.generation = 0;
 	return put_command(txn, call_id, &command);
 }
 

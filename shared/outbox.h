@@ -34,8 +34,9 @@ struct command {
 	uint8_t slot;    /* SENT: the worker that took it */
 	uint16_t tries;  /* times taken */
 	uint32_t seq;    /* within the call */
-	uint32_t generation; /* SENT: of that worker; 0: not known */
+	uint32_t generation; /* SENT: of that worker; 0: none that lives */
 	int64_t taken_ms; /* SENT: deadline clock */
+	int64_t queued_ms; /* wall clock; 0: by an older program */
 };
 
 /* A command that was taken, with all that it takes to say it. */
@@ -43,6 +44,7 @@ struct outbox_item {
 	struct command command;
 	struct call call;
 	char endpoint[CALL_ENDPOINT_MAX + 1]; /* originate only */
+	char trunk[CALL_TRUNK_NAME_MAX + 1];  /* likewise */
 };
 
 /*
@@ -79,13 +81,38 @@ KAP_MUST_USE int outbox_take(struct store_txn *txn, const char *call_id,
 KAP_MUST_USE int outbox_settle(struct store_txn *txn, const char *call_id,
     uint32_t seq);
 
+/*
+ * An event has shown that a call's originate was carried out: remove it as if
+ * Asterisk had answered it, for its reply may be lost and the hangup waits
+ * behind it. Returns 0; -KAP_NOENT where it is gone already; -KAP_FULL,
+ * -KAP_IO, -KAP_CORRUPT.
+ */
+KAP_MUST_USE int outbox_settle_originate(struct store_txn *txn,
+    const char *call_id, unsigned attempt);
+
 /* Is a command there? Returns 0, -KAP_NOENT, -KAP_IO. */
 KAP_MUST_USE int outbox_find(struct store_txn *txn, const char *call_id,
     uint32_t seq);
 
+/* Copy a command. Returns 0, -KAP_NOENT, -KAP_IO. */
+KAP_MUST_USE int outbox_get(struct store_txn *txn, const char *call_id,
+    uint32_t seq, struct command *command_out);
+
 /* Make a taken command wait again. -KAP_NOENT when it is gone. */
 KAP_MUST_USE int outbox_release(struct store_txn *txn, const char *call_id,
     uint32_t seq);
+
+/*
+ * A taken command is nobody's any more: still SENT, for it may have been
+ * said, it is for whoever looks after the call. One that somebody else has
+ * taken meanwhile is left to him.
+ *
+ * tries  of the command, as it was when it was seen last
+ *
+ * Returns 0; -KAP_NOENT when it is gone; -KAP_FULL, -KAP_IO.
+ */
+KAP_MUST_USE int outbox_disown(struct store_txn *txn, const char *call_id,
+    uint32_t seq, unsigned tries);
 
 /* One head of a call's outbox, for going on after a crash or an outage. */
 struct outbox_head {

@@ -90,7 +90,7 @@ struct stats_row {
 	_Atomic int32_t draining;
 	_Atomic int32_t ari_link;      /* enum stats_link, workers */
 	_Atomic int32_t pg_link;       /* enum stats_link, workers */
-	_Atomic int64_t live;          /* gauge: live calls of the slot, or
+	_Atomic int64_t live;          /* gauge: live calls of the node, or
 	                                  entries waiting in the queue */
 	_Atomic int64_t started_ms;    /* wall clock */
 	_Atomic int64_t cpu_us;        /* used by all owners of the row */

@@ -14,6 +14,7 @@
 #include "payload.h"
 #include "settler.h"
 #include "shared/clock.h"
+#include "shared/crash_point.h"
 #include "shared/log.h"
 #include "shared/stats.h"
 #include "shared/store.h"
@@ -146,6 +147,44 @@ log_failure(const struct delivery *delivery, struct target *target,
 	target->failures = 0;
 }
 
+static enum stats_delivery_result
+delivery_result(const struct http_result *result)
+{
+	switch (-result->rc) {
+	case 0:
+		break;
+	case KAP_TIMEOUT:
+		return STATS_DELIVERY_TIMEOUT;
+	case KAP_GONE:
+		return STATS_DELIVERY_CONNECT;
+	case KAP_NOENT:
+		return STATS_DELIVERY_RESOLVE;
+	case KAP_DENIED:
+		return STATS_DELIVERY_GUARD;
+	case KAP_PROTO:
+		return STATS_DELIVERY_PROTOCOL;
+	default:
+		return STATS_DELIVERY_OTHER;
+	}
+	if (result->status >= 200 && result->status <= 299)
+		return STATS_DELIVERY_2XX;
+	if (result->status >= 300 && result->status <= 399)
+		return STATS_DELIVERY_3XX;
+	return result->status <= 499 ? STATS_DELIVERY_4XX :
+	    STATS_DELIVERY_5XX;
+}
+
+static void
+count_try(const struct webhook_event *event, const struct http_result *result)
+{
+	const enum stats_delivery_result how = delivery_result(result);
+
+	stats_count(STATS_deliveries, how, 0, 1);
+	if (how == STATS_DELIVERY_2XX && event->kind == CALL_EV_ANSWERED)
+		stats_observe(STATS_answer_to_webhook,
+		    (clock_wall_ms() - event->at_ms) * 1000);
+}
+
 /* Start what may be started; see on_answer for the rest. */
 static void start_ready(struct sender *sender);
 
@@ -156,16 +195,16 @@ end_try(struct sender *sender, struct delivery *delivery,
 	const bool taken = result->rc == 0 && result->status >= 200 &&
 	    result->status <= 299;
 
+	count_try(&delivery->event, result);
 	if (taken) {
+		CRASH_POINT(delivery_taken);
 		delivery->target->failures = 0;
 		delivery->outcome = DELIVERY_REMOVE;
-		stats_add(STATS_webhooks_delivered, 1);
 	} else {
 		log_failure(delivery, delivery->target, result);
 		delivery->outcome = DELIVERY_POSTPONE;
 		delivery->next_ms = backoff_until(sender,
 		    delivery->event.tries);
-		stats_add(STATS_webhooks_failed, 1);
 	}
 	window_finish(sender->window, delivery, result->rc == -KAP_TIMEOUT);
 	settler_add(sender->settler, delivery);
@@ -201,7 +240,9 @@ start_ready(struct sender *sender)
 
 		delivery->owner = sender;
 		delivery_make_request(delivery, now_ms, &request);
+		CRASH_POINT(delivery_before_send);
 		rc = http_client_send(sender->client, &request, NULL);
+		CRASH_POINT(delivery_sent);
 		if (rc != 0) {
 			const struct http_result result = { .rc = rc,
 				.error = kap_strerror(rc), .body = "" };
@@ -216,6 +257,7 @@ on_stored(void *arg, struct delivery *delivery)
 {
 	struct sender *sender = arg;
 
+	CRASH_POINT(delivery_settled);
 	if (delivery->outcome != DELIVERY_REMOVE)
 		arm_retry_timer(sender, delivery->next_ms);
 	window_drop(sender->window, &delivery);
@@ -482,16 +524,21 @@ on_retry_due(evutil_socket_t fd KAP_UNUSED, short what KAP_UNUSED, void *arg)
 	check_drained(sender);
 }
 
-static bool
-set_up(struct sender *sender, struct turn *turn, const struct config *config)
+static struct window_limits
+window_limits_of(const struct config *config)
 {
-	const struct window_limits limits = {
+	return (struct window_limits){
 		.concurrency = (unsigned)config->webhook.concurrency,
 		.per_host = (unsigned)config->webhook.per_host,
 	};
-	const struct http_client_options options = {
-		.concurrency = limits.concurrency,
-		.per_host = limits.per_host,
+}
+
+static struct http_client_options
+client_options_of(const struct config *config)
+{
+	return (struct http_client_options){
+		.concurrency = (unsigned)config->webhook.concurrency,
+		.per_host = (unsigned)config->webhook.per_host,
 		.user_agent = USER_AGENT,
 		.guarded = true,
 		.guard = {
@@ -500,18 +547,51 @@ set_up(struct sender *sender, struct turn *turn, const struct config *config)
 			.allow_loopback = config->webhook.allow_loopback,
 		},
 	};
+}
 
-	sender->due_max = limits.concurrency + PAGE;
-	sender->due_events = calloc(sender->due_max,
-	    sizeof(*sender->due_events));
-	sender->due_ms = calloc(sender->due_max, sizeof(*sender->due_ms));
+static void
+copy_config(struct sender *sender, const struct config *config)
+{
+	sender->config.timeout_ms = config->webhook.timeout_ms;
+	sender->config.retry_min_ms = config->webhook.retry_min_ms;
+	sender->config.retry_max_ms = config->webhook.retry_max_ms;
+}
+
+/* Room for a page of due events; what was there before is replaced. */
+static int
+make_due_room(struct sender *sender, unsigned concurrency)
+{
+	const unsigned max = concurrency + PAGE;
+	struct webhook_event *events = calloc(max, sizeof(*events));
+	int64_t *due_ms = calloc(max, sizeof(*due_ms));
+
+	if (events == NULL || due_ms == NULL) {
+		free(events);
+		free(due_ms);
+		return -KAP_NOMEM;
+	}
+	free(sender->due_events);
+	free(sender->due_ms);
+	sender->due_events = events;
+	sender->due_ms = due_ms;
+	sender->due_max = max;
+	return 0;
+}
+
+static bool
+set_up(struct sender *sender, struct turn *turn, const struct config *config)
+{
+	const struct window_limits limits = window_limits_of(config);
+	const struct http_client_options options = client_options_of(config);
+
+	copy_config(sender, config);
 	sender->client = http_client_new(sender->base, &options);
 	sender->window = window_new(&limits);
 	sender->settler = settler_new(sender->base, turn, on_stored, sender);
 	sender->intake = event_new(sender->base, -1, 0, on_intake, sender);
 	sender->retry_timer = event_new(sender->base, -1, 0, on_retry_due,
 	    sender);
-	return sender->due_events != NULL && sender->due_ms != NULL &&
+	return make_due_room(sender, limits.concurrency) == 0 &&
 	    sender->client != NULL && sender->window != NULL &&
 	    sender->settler != NULL && sender->intake != NULL &&
 	    sender->retry_timer != NULL;
@@ -528,12 +608,26 @@ sender_new(struct event_base *base, struct store *store, struct turn *turn,
 	sender->base = base;
 	sender->store = store;
 	sender->look_due = true;
-	sender->config.timeout_ms = config->webhook.timeout_ms;
-	sender->config.retry_min_ms = config->webhook.retry_min_ms;
-	sender->config.retry_max_ms = config->webhook.retry_max_ms;
 	if (!set_up(sender, turn, config))
 		sender_free(&sender);
 	return sender;
+}
+
+int
+sender_reconfigure(struct sender *sender, const struct config *config)
+{
+	const struct window_limits limits = window_limits_of(config);
+	const struct http_client_options options = client_options_of(config);
+	int rc = make_due_room(sender, limits.concurrency);
+
+	if (rc == 0)
+		rc = http_client_reconfigure(sender->client, &options);
+	if (rc != 0)
+		return rc;
+	copy_config(sender, config);
+	window_set_limits(sender->window, &limits);
+	sender->look_due = true;
+	return 0;
 }
 
 void

@@ -34,6 +34,16 @@ struct sender *sender_new(struct event_base *base, struct store *store,
     struct turn *turn, const struct config *config);
 
 /*
+ * Copy the webhook section anew, for deliveries that begin from now on; wake
+ * the sender then, for there may be room. From the loop, not from a callback
+ * of this sender's.
+ *
+ * Returns 0; -KAP_NOMEM, -KAP_IO: all is as it was.
+ */
+KAP_MUST_USE int sender_reconfigure(struct sender *sender,
+    const struct config *config);
+
+/*
  * Breaks off what is under way. Flush the turn first. Sets *sender NULL.
  */
 void sender_free(struct sender **sender);

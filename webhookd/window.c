@@ -15,6 +15,7 @@
 #define FIRST_FACTOR 3
 #define TARGET_FACTOR 2 /* of a target's first attempts */
 
+#define BUCKETS_MIN 4096 /* enough for every limit that may come later */
 #define IDLE_TARGETS_MAX 1024
 #define RETRY_TURN 4 /* each fourth pick looks at the retries first */
 
@@ -83,7 +84,7 @@ struct window *
 window_new(const struct window_limits *limits)
 {
 	struct window *window = calloc(1, sizeof(*window));
-	size_t buckets = 64;
+	size_t buckets = BUCKETS_MIN;
 
 	if (window == NULL)
 		return NULL;
@@ -362,6 +363,23 @@ window_add(struct window *window, struct target *target,
 	else
 		TAILQ_INSERT_TAIL(&target->ready[kind], delivery, ready);
 	place_target(window, target);
+}
+
+void
+window_set_limits(struct window *window, const struct window_limits *limits)
+{
+	const unsigned before = window->limits.per_host;
+	struct target *target;
+
+	window->limits = *limits;
+	for (size_t i = 0; i <= window->bucket_mask; i++) {
+		LIST_FOREACH(target, &window->by_name[i], by_name) {
+			if (target->limit >= before ||
+			    target->limit > limits->per_host)
+				target->limit = limits->per_host;
+			place_target(window, target);
+		}
+	}
 }
 
 static struct target *

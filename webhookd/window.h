@@ -61,6 +61,13 @@ struct target {
 /* Returns NULL when out of memory. */
 struct window *window_new(const struct window_limits *limits);
 
+/*
+ * Take other limits over at once: what is held stays, over a lower limit too.
+ * A target that has been slow keeps its low one.
+ */
+void window_set_limits(struct window *window,
+    const struct window_limits *limits);
+
 /* Frees every delivery it holds, too. Sets *window NULL. */
 void window_free(struct window **window);
 

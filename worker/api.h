@@ -92,6 +92,7 @@ void api_show_call(struct http_request *req, void *ctx);
 void api_me(struct http_request *req, void *ctx);
 void api_health(struct http_request *req, void *ctx);    /* api_health.c */
 void api_ready(struct http_request *req, void *ctx);
+void api_metrics(struct http_request *req, void *ctx);
 
 /* /makecall requests that wait for Asterisk's first sign (api_makecall.c). */
 struct waiters *waiters_new(void);

@@ -16,6 +16,7 @@ static const struct http_route routes[] = {
 static const struct http_route admin_routes[] = {
 	{ "GET", "/health", api_health, 0, 0 },
 	{ "GET", "/ready", api_ready, 0, 0 },
+	{ "GET", "/metrics", api_metrics, 0, 0 },
 };
 
 const struct http_routes api_routes = { routes,

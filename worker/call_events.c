@@ -7,8 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "shared/clock.h"
 #include "shared/log.h"
 #include "shared/stats.h"
+#include "shared/stats_words.h"
 
 #define POISON_MAX 8 /* of one batch */
 
@@ -23,6 +25,12 @@ struct call_events {
 	size_t stray_count;
 	size_t stray_room;
 	uint64_t event_count;
+	/* for the statistics: when the batch began, and its events */
+	int64_t begun_ms; /* wall clock */
+	unsigned types[STATS_EVENT_IRRELEVANT + 1];
+	int64_t *lags_ms;
+	size_t lag_count;
+	size_t lag_room;
 	/* events of this batch that damaged records make impossible to apply */
 	uint64_t poison[POISON_MAX];
 	unsigned poison_count;
@@ -48,6 +56,7 @@ call_events_free(struct call_events **events)
 		return;
 	free((*events)->changes);
 	free((*events)->strays);
+	free((*events)->lags_ms);
 	free(*events);
 	*events = NULL;
 }
@@ -58,6 +67,9 @@ call_events_begin(struct call_events *events)
 	events->change_count = 0;
 	events->stray_count = 0;
 	events->event_count = 0;
+	events->begun_ms = clock_wall_ms();
+	memset(events->types, 0, sizeof(events->types));
+	events->lag_count = 0;
 }
 
 /* One more element in a growing array; NULL when out of memory. */
@@ -142,6 +154,35 @@ note_poison(struct call_events *events, const struct ari_event *event)
 	events->poison_call = *event;
 }
 
+/* Out of memory, an event's lag is not told. */
+static void
+note_event(struct call_events *events, const struct ari_event *event)
+{
+	void *bigger;
+
+	if (event->kind != ARI_EVENT_CALL) {
+		events->types[STATS_EVENT_IRRELEVANT]++;
+		return;
+	}
+	events->types[event->input.kind]++;
+	bigger = grow(events->lags_ms, events->lag_count, &events->lag_room,
+	    sizeof(events->lags_ms[0]));
+	if (bigger == NULL)
+		return;
+	events->lags_ms = bigger;
+	events->lags_ms[events->lag_count++] =
+	    events->begun_ms - event->input.at_ms;
+}
+
+static void
+count_events(const struct call_events *events)
+{
+	for (unsigned i = 0; i <= STATS_EVENT_IRRELEVANT; i++)
+		stats_count(STATS_events, i, 0, events->types[i]);
+	for (size_t i = 0; i < events->lag_count; i++)
+		stats_observe(STATS_event_lag, events->lags_ms[i] * 1000);
+}
+
 int
 call_events_apply(struct call_events *events, struct store_txn *txn,
     const struct ari_event *event)
@@ -151,6 +192,7 @@ call_events_apply(struct call_events *events, struct store_txn *txn,
 	int rc;
 
 	events->event_count++;
+	note_event(events, event);
 	if (event->kind != ARI_EVENT_CALL ||
 	    is_poison(events, events->event_count))
 		return 0;
@@ -184,7 +226,7 @@ call_events_committed(struct call_events *events, int rc)
 	if (rc != 0)
 		return; /* the link tries the batch again */
 	events->poison_count = 0;
-	stats_add(STATS_ari_events, events->event_count);
+	count_events(events);
 	for (size_t i = 0; i < events->change_count; i++)
 		dispatch_follow(events->dispatch, &events->changes[i]);
 	for (size_t i = 0; i < events->stray_count; i++)

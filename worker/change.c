@@ -6,13 +6,12 @@
 #include <string.h>
 
 #include "shared/clock.h"
+#include "shared/stats.h"
 
 bool
 change_owns_slot(const struct change_maker *maker, unsigned slot)
 {
-	if (slot < maker->workers)
-		return slot == maker->slot;
-	return slot % maker->workers == maker->slot;
+	return stats_slot_owner(slot) == maker->slot;
 }
 
 static struct call_now
@@ -112,6 +111,15 @@ take(struct store_txn *txn, const struct change_maker *maker,
 	return rc == -KAP_NOENT || rc == -KAP_AGAIN ? 0 : rc;
 }
 
+/* Has an event of its channel shown, before any reply, that it was dialled? */
+static bool
+is_first_sign(const struct change *change, const struct call_input *input)
+{
+	return change->step.state_before == CALL_QUEUED &&
+	    change->step.call.state != CALL_QUEUED && input->attempt != 0 &&
+	    call_input_is_event(input->kind);
+}
+
 int
 change_step(struct store_txn *txn, const struct change_maker *maker,
     const char *call_id, const struct call_input *input,
@@ -122,9 +130,16 @@ change_step(struct store_txn *txn, const struct change_maker *maker,
 	reset(change_out);
 	if (input != NULL) {
 		rc = step(txn, maker, call_id, input, change_out);
-		if (rc != 0 || change_out->rc != 0 ||
-		    (change_out->step.rings & CALL_RING_OUTBOX) == 0)
+		if (rc != 0 || change_out->rc != 0)
 			return rc;
+		if (is_first_sign(change_out, input)) {
+			rc = outbox_settle_originate(txn, call_id,
+			    input->attempt);
+			if (rc != 0 && rc != -KAP_NOENT)
+				return rc;
+		} else if ((change_out->step.rings & CALL_RING_OUTBOX) == 0) {
+			return 0;
+		}
 	}
 	return take(txn, maker, call_id, change_out);
 }
@@ -151,16 +166,20 @@ change_settle(struct store_txn *txn, const struct change_maker *maker,
 
 int
 change_retake(struct store_txn *txn, const struct change_maker *maker,
-    const char *call_id, uint32_t seq, struct change *change_out)
+    const char *call_id, uint32_t seq, unsigned tries,
+    struct change *change_out)
 {
+	struct command command;
 	int rc;
 
 	reset(change_out);
-	rc = outbox_release(txn, call_id, seq);
-	if (rc == -KAP_NOENT) {
-		change_out->rc = rc;
+	rc = outbox_get(txn, call_id, seq, &command);
+	if (rc == -KAP_NOENT || (rc == 0 && command.tries != tries)) {
+		change_out->rc = rc != 0 ? rc : -KAP_STATE;
 		return 0;
 	}
+	if (rc == 0)
+		rc = outbox_release(txn, call_id, seq);
 	return rc != 0 ? rc : take(txn, maker, call_id, change_out);
 }
 

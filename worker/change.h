@@ -17,14 +17,13 @@
 struct change_maker {
 	unsigned slot;
 	uint32_t generation;
-	unsigned workers; /* of this node now; slots 0..workers - 1 are alive */
 	unsigned node;
 	int64_t originate_timeout_ms;
 };
 
 /*
  * Whether a slot's calls are this worker's to look after: its own, and those
- * of a slot that a larger configuration once had.
+ * of a slot that is no more (stats_slot_owner).
  */
 bool change_owns_slot(const struct change_maker *maker, unsigned slot);
 
@@ -57,10 +56,16 @@ KAP_MUST_USE int change_settle(struct store_txn *txn,
     const struct change_maker *maker, const char *call_id, uint32_t seq,
     const struct call_input *input, struct change *change_out);
 
-/* A taken command waits again, and is taken again at once if it may be. */
+/*
+ * A taken command waits again, and is taken again at once if it may be. One
+ * that somebody else has taken meanwhile is left to him: change_out->rc is
+ * -KAP_STATE.
+ *
+ * tries  of the command, as it was when it was seen last
+ */
 KAP_MUST_USE int change_retake(struct store_txn *txn,
     const struct change_maker *maker, const char *call_id, uint32_t seq,
-    struct change *change_out);
+    unsigned tries, struct change *change_out);
 
 /* Create a call (call_table.h) and take its originate. */
 KAP_MUST_USE int change_create(struct store_txn *txn,

@@ -10,8 +10,11 @@
  *                       events still under way, then taken anew, unless one
  *                       has come: a phone must not ring twice
  *              all else: taken anew, for saying it again does no harm
+ *
+ * Here is what happens to a command that this process took; taking up what
+ * was left behind is dispatch_resume.c's.
  */
-#include "dispatch.h"
+#include "dispatch_internal.h"
 
 #include <search.h>
 #include <stdlib.h>
@@ -22,43 +25,11 @@
 #include "ari_say.h"
 #include "shared/child.h"
 #include "shared/clock.h"
+#include "shared/crash_point.h"
 #include "shared/log.h"
 #include "shared/stats.h"
 
 #define LATER_MS 1000
-#define PROBE_EVENTS_MS 500
-#define RESUME_BATCH 128
-/* An originate's reply counts however late: the call's own timer is first. */
-#define ORIGINATE_REPLY_MS 60000
-
-enum sent_phase { SENT_ASKED, SENT_LATER, SENT_PROBED };
-
-/* One command that this process has under way. */
-struct sent {
-	struct turn_job job;
-	struct dispatch *dispatch;
-	struct event *timer; /* LATER and PROBED; NULL until needed */
-	enum sent_phase phase;
-	enum call_command_kind kind;
-	unsigned attempt;
-	unsigned tries;
-	uint32_t seq;
-	int64_t taken_ms;
-	char call_id[CALL_ID_SIZE];
-	struct call_input input; /* what the reply means */
-	bool has_input;
-	bool listed; /* in the tree; a look for what waits is not */
-	struct change change;
-};
-
-struct dispatch {
-	struct dispatch_options options;
-	char app[ARI_APP_SIZE];
-	void *sent; /* tsearch tree of struct sent, by call and seq */
-	unsigned sent_count;
-	int64_t events_began_ms; /* deadline clock */
-	bool ready; /* all links are up */
-};
 
 static void send_item(struct dispatch *dispatch,
     const struct outbox_item *item);
@@ -75,8 +46,8 @@ compare_sent(const void *a, const void *b)
 	return (left->seq > right->seq) - (left->seq < right->seq);
 }
 
-static bool
-is_under_way(const struct dispatch *dispatch,
+bool
+dispatch_is_under_way(const struct dispatch *dispatch,
     const char call_id[CALL_ID_SIZE], uint32_t seq)
 {
 	struct sent wanted = { .seq = seq };
@@ -85,10 +56,9 @@ is_under_way(const struct dispatch *dispatch,
 	return tfind(&wanted, &dispatch->sent, compare_sent) != NULL;
 }
 
-/* A command that waits is not under way yet: whoever takes it is listed. */
-static struct sent *
-sent_new(struct dispatch *dispatch, const char call_id[CALL_ID_SIZE],
-    const struct command *command)
+struct sent *
+dispatch_sent_new(struct dispatch *dispatch, const char call_id[CALL_ID_SIZE],
+    unsigned slot, const struct command *command)
 {
 	struct sent *sent = calloc(1, sizeof(*sent));
 
@@ -98,6 +68,7 @@ sent_new(struct dispatch *dispatch, const char call_id[CALL_ID_SIZE],
 	sent->kind = (enum call_command_kind)command->kind;
 	sent->attempt = command->attempt;
 	sent->tries = command->tries;
+	sent->slot = slot;
 	sent->seq = command->seq;
 	sent->taken_ms = command->taken_ms;
 	memcpy(sent->call_id, call_id, sizeof(sent->call_id));
@@ -115,8 +86,8 @@ sent_new(struct dispatch *dispatch, const char call_id[CALL_ID_SIZE],
 	return sent;
 }
 
-static void
-sent_free(struct sent *sent)
+void
+dispatch_sent_free(struct sent *sent)
 {
 	struct dispatch *dispatch = sent->dispatch;
 
@@ -130,11 +101,22 @@ sent_free(struct sent *sent)
 
 /* --- what follows from a change ------------------------------------- */
 
+/* Whoever looks after a slot's calls has something to do about them. */
 static void
-ring(struct dispatch *dispatch, const struct call_step *step)
+wake_owner(const struct dispatch *dispatch, unsigned slot)
+{
+	const unsigned owner = stats_slot_owner(slot);
+
+	if (owner == dispatch->options.maker->slot && !dispatch->relieved)
+		dispatch->options.timers_changed(dispatch->options.ctx);
+	else
+		child_bell_ring(CHILD_BELL_WORKER + owner);
+}
+
+static void
+ring(const struct dispatch *dispatch, const struct call_step *step)
 {
 	const struct dispatch_options *options = &dispatch->options;
-	const bool own = step->call.slot == options->maker->slot;
 
 	if ((step->rings & CALL_RING_WEBHOOKD) != 0)
 		child_bell_ring(CHILD_BELL_WEBHOOKD);
@@ -142,12 +124,8 @@ ring(struct dispatch *dispatch, const struct call_step *step)
 		child_bell_ring(CHILD_BELL_RECORDER);
 	if ((step->rings & CALL_RING_LEDGER) != 0)
 		options->ledger_grew(options->ctx);
-	if ((step->rings & CALL_RING_OWNER) != 0) {
-		if (own)
-			options->timers_changed(options->ctx);
-		else
-			child_bell_ring(CHILD_BELL_WORKER + step->call.slot);
-	}
+	if ((step->rings & CALL_RING_OWNER) != 0)
+		wake_owner(dispatch, step->call.slot);
 }
 
 static void
@@ -177,6 +155,19 @@ dispatch_follow(struct dispatch *dispatch, const struct change *change)
 
 /* --- jobs: the second half of each frees `sent` ----------------------- */
 
+/*
+ * An originate's reply that changed nothing, for the call's events came first:
+ * whoever waits for the call may have heard of them, or else another process
+ * read them.
+ */
+static bool
+is_late_originate(const struct sent *sent)
+{
+	return sent->kind == CALL_CMD_ORIGINATE && sent->has_input &&
+	    (sent->change.rc != 0 ||
+	    sent->change.step.state_before > CALL_QUEUED);
+}
+
 static void
 finish_sent(struct turn_job *job, int rc)
 {
@@ -184,18 +175,22 @@ finish_sent(struct turn_job *job, int rc)
 	struct dispatch *dispatch = sent->dispatch;
 	const struct change change = sent->change;
 
+	if (rc == 0 && is_late_originate(sent))
+		dispatch->options.originate_known(dispatch->options.ctx,
+		    sent->call_id);
 	if (rc != 0)
 		log_error("a command's outcome could not be stored",
 		    LOG_S("call", sent->call_id),
 		    LOG_S("command", call_command_name(sent->kind)),
 		    LOG_S("error", kap_strerror(rc)));
-	sent_free(sent);
+	dispatch_sent_free(sent);
 	if (rc == 0)
 		dispatch_follow(dispatch, &change);
 }
 
-static void
-submit(struct sent *sent, int (*apply)(struct turn_job *, struct store_txn *))
+void
+dispatch_submit(struct sent *sent,
+    int (*apply)(struct turn_job *job, struct store_txn *txn))
 {
 	sent->job.apply = apply;
 	sent->job.done = finish_sent;
@@ -206,8 +201,8 @@ submit(struct sent *sent, int (*apply)(struct turn_job *, struct store_txn *))
 		turn_submit_lazily(sent->dispatch->options.turn, &sent->job);
 }
 
-static int
-apply_settle(struct turn_job *job, struct store_txn *txn)
+int
+dispatch_apply_settle(struct turn_job *job, struct store_txn *txn)
 {
 	struct sent *sent = (struct sent *)job;
 
@@ -215,16 +210,15 @@ apply_settle(struct turn_job *job, struct store_txn *txn)
 	    sent->seq, sent->has_input ? &sent->input : NULL, &sent->change);
 }
 
-static int
-apply_retake(struct turn_job *job, struct store_txn *txn)
+int
+dispatch_apply_retake(struct turn_job *job, struct store_txn *txn)
 {
 	struct sent *sent = (struct sent *)job;
 
 	return change_retake(txn, sent->dispatch->options.maker,
-	    sent->call_id, sent->seq, &sent->change);
+	    sent->call_id, sent->seq, sent->tries, &sent->change);
 }
 
-/* Back into the outbox, to wait for dispatch_resume. */
 static int
 apply_release(struct turn_job *job, struct store_txn *txn)
 {
@@ -235,43 +229,27 @@ apply_release(struct turn_job *job, struct store_txn *txn)
 	return rc == -KAP_NOENT ? 0 : rc;
 }
 
-/* Nothing can be told now: dispatch_resume asks again. */
-static int
-apply_unknown(struct turn_job *job, struct store_txn *txn KAP_UNUSED)
+/* It waits now: for our own dispatch_resume, or for another's. */
+static void
+finish_release(struct turn_job *job, int rc)
 {
-	struct sent *sent = (struct sent *)job;
+	const struct sent *sent = (struct sent *)job;
+	const struct dispatch *dispatch = sent->dispatch;
 
-	memset(&sent->change, 0, sizeof(sent->change));
-	return 0;
+	if (rc == 0 && (dispatch->relieved ||
+	    !change_owns_slot(dispatch->options.maker, sent->slot)))
+		wake_owner(dispatch, sent->slot);
+	finish_sent(job, rc);
 }
 
-/*
- * Asterisk knows no such channel. If no event has come either, the originate
- * was never carried out; it may be said again, but not if events may have
- * been missed.
- */
-static int
-apply_not_there(struct turn_job *job, struct store_txn *txn)
+/* Back into the outbox. */
+static void
+release(struct sent *sent)
 {
-	struct sent *sent = (struct sent *)job;
-	const struct dispatch *dispatch = sent->dispatch;
-	struct call call;
-	int rc = call_table_get(txn, sent->call_id, &call);
-
 	sent->has_input = false;
-	if (rc != 0 && rc != -KAP_NOENT)
-		return rc;
-	if (!dispatch->ready)
-		return apply_unknown(job, txn);
-	if (rc == 0 && call.state == CALL_QUEUED &&
-	    call.attempt == sent->attempt) {
-		if (sent->taken_ms > dispatch->events_began_ms)
-			return apply_retake(job, txn);
-		sent->has_input = true;
-		sent->input.kind = CALL_IN_LOST;
-		sent->input.at_ms = clock_wall_ms();
-	}
-	return apply_settle(job, txn);
+	sent->job.apply = apply_release;
+	sent->job.done = finish_release;
+	turn_submit_lazily(sent->dispatch->options.turn, &sent->job);
 }
 
 /* --- sending ---------------------------------------------------------- */
@@ -283,13 +261,16 @@ on_sent_timer(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	submit(sent, sent->phase == SENT_PROBED ? apply_not_there :
-	    apply_retake);
+	if (sent->phase == SENT_PROBED)
+		dispatch_submit(sent, dispatch_apply_not_there);
+	else if (sent->dispatch->draining)
+		release(sent); /* a process that leaves doesn't wait */
+	else
+		dispatch_submit(sent, dispatch_apply_retake);
 }
 
-/* Run the next job after a while; at once, if there is no timer to be had. */
-static void
-wait_ms(struct sent *sent, enum sent_phase phase, int ms)
+void
+dispatch_wait_ms(struct sent *sent, enum sent_phase phase, int ms)
 {
 	const struct timeval after = { ms / 1000, (ms % 1000) * 1000L };
 
@@ -307,12 +288,40 @@ note_refusal(const struct sent *sent, int status, const char *body)
 	const bool expected = sent->kind == CALL_CMD_HANGUP ||
 	    sent->kind == CALL_CMD_BRIDGE_DESTROY;
 
-	stats_add(STATS_ari_command_failures, 1);
 	if (expected && status == 404)
 		return;
 	log_warn("asterisk refused a command", LOG_S("call", sent->call_id),
 	    LOG_S("command", call_command_name(sent->kind)),
 	    LOG_I("status", status), LOG_S("reply", body));
+}
+
+static enum stats_command_result
+reply_result(int status)
+{
+	if (status == -KAP_AGAIN)
+		return STATS_COMMAND_UNSENT;
+	if (status == -KAP_TIMEOUT)
+		return STATS_COMMAND_TIMEOUT;
+	if (status < 0)
+		return STATS_COMMAND_LOST;
+	if (status < 300)
+		return STATS_COMMAND_OK;
+	return status == 404 ? STATS_COMMAND_GONE : STATS_COMMAND_REFUSED;
+}
+
+static void
+count_reply(const struct sent *sent, int status)
+{
+	const enum stats_command_result result = reply_result(status);
+
+	stats_count(STATS_commands, sent->kind, result, 1);
+	if (sent->kind != CALL_CMD_ORIGINATE ||
+	    result == STATS_COMMAND_UNSENT)
+		return;
+	stats_count(STATS_originates, sent->stats_trunk,
+	    status < 0 ? STATS_ORIGINATE_UNKNOWN :
+	    result == STATS_COMMAND_OK ? STATS_ORIGINATE_ACCEPTED :
+	    STATS_ORIGINATE_REFUSED, 1);
 }
 
 static void
@@ -322,26 +331,31 @@ on_reply(void *arg, int status, const char *body, size_t body_len)
 	enum call_input_kind meaning;
 
 	(void)body_len;
+	count_reply(sent, status);
 	if (status == -KAP_AGAIN) {
-		submit(sent, apply_release);
+		release(sent);
 		return;
 	}
 	if (status < 0) {
-		sent_free(sent); /* stays SENT in the outbox */
+		dispatch_sent_free(sent); /* stays SENT in the outbox */
 		return;
 	}
+	if (sent->kind == CALL_CMD_ORIGINATE)
+		CRASH_POINT(originate_replied);
+	else
+		CRASH_POINT(command_replied);
 	if (status >= 300)
 		note_refusal(sent, status, body);
 	if (ari_reply_meaning(sent->kind, sent->tries, status, &meaning) ==
 	    ARI_TRY_AGAIN) {
-		wait_ms(sent, SENT_LATER, LATER_MS);
+		dispatch_wait_ms(sent, SENT_LATER, LATER_MS);
 		return;
 	}
 	sent->has_input = meaning != CALL_INPUT_COUNT;
 	sent->input.kind = meaning;
 	sent->input.attempt = sent->attempt;
 	sent->input.at_ms = clock_wall_ms();
-	submit(sent, apply_settle);
+	dispatch_submit(sent, dispatch_apply_settle);
 }
 
 static struct ari_command_link *
@@ -351,157 +365,76 @@ lane_for(const struct dispatch *dispatch, enum call_command_kind kind)
 	    *dispatch->options.control;
 }
 
+/*
+ * An originate's reply may come late: the call's own timer is first, and what
+ * is asked then is whether the channel is there.
+ */
+static int64_t
+reply_limit_ms(const struct config *config, enum call_command_kind kind)
+{
+	const int64_t limit_ms = config->asterisk.command_timeout_ms;
+
+	return kind == CALL_CMD_ORIGINATE ?
+	    limit_ms + config->calls.originate_timeout_ms : limit_ms;
+}
+
 static int
 say_item(struct sent *sent, const struct outbox_item *item)
 {
 	const struct dispatch *dispatch = sent->dispatch;
 	const struct config *config = dispatch->options.config;
 	struct ari_request request;
-	int rc = ari_say(item, config, dispatch->app, &request);
+	char app[ARI_APP_SIZE];
+	int rc;
 
+	ari_url_app_name(app, config->node.id, (int)sent->slot, NULL);
+	rc = ari_say(item, config, app, &request);
 	if (rc != 0)
 		return rc;
 	rc = ari_command_send(lane_for(dispatch, sent->kind), request.method,
 	    request.uri.text, NULL, request.body,
-	    sent->kind == CALL_CMD_ORIGINATE ? ORIGINATE_REPLY_MS :
-	    config->asterisk.command_timeout_ms, on_reply, sent);
+	    reply_limit_ms(config, sent->kind), on_reply, sent);
+	if (sent->kind == CALL_CMD_ORIGINATE)
+		CRASH_POINT(originate_said);
+	else
+		CRASH_POINT(command_said);
 	ari_request_clear(&request);
 	return rc;
+}
+
+bool
+dispatch_is_stream_read(const struct dispatch *dispatch, unsigned slot)
+{
+	return slot < CHILD_MAX_WORKERS &&
+	    dispatch->options.streams->slots[slot].reader != STREAM_UNREAD;
+}
+
+static bool
+may_be_said(const struct sent *sent)
+{
+	const struct dispatch *dispatch = sent->dispatch;
+
+	/* without a reader of events, an answered call would be dropped */
+	return sent->kind != CALL_CMD_ORIGINATE || (dispatch->ready &&
+	    dispatch_is_stream_read(dispatch, sent->slot));
 }
 
 static void
 send_item(struct dispatch *dispatch, const struct outbox_item *item)
 {
-	struct sent *sent = sent_new(dispatch, item->call.id, &item->command);
+	struct sent *sent = dispatch_sent_new(dispatch, item->call.id,
+	    item->call.slot, &item->command);
 
 	if (sent == NULL)
 		return; /* out of memory: dispatch_resume finds it */
-	/* without a reader of events, an answered call would be dropped */
-	if ((dispatch->ready || sent->kind != CALL_CMD_ORIGINATE) &&
-	    say_item(sent, item) == 0)
-		stats_add(STATS_ari_commands, 1);
+	if (sent->kind == CALL_CMD_ORIGINATE)
+		CRASH_POINT(originate_before_send);
 	else
-		submit(sent, apply_release);
-}
-
-/* --- taking up what was left behind ------------------------------------ */
-
-static void
-on_probe_reply(void *arg, int status, const char *body, size_t body_len)
-{
-	struct sent *sent = arg;
-
-	(void)body;
-	(void)body_len;
-	if (status == 404) {
-		wait_ms(sent, SENT_PROBED, PROBE_EVENTS_MS);
-		return;
-	}
-	if (status < 200 || status > 299) {
-		sent_free(sent); /* dispatch_resume asks again */
-		return;
-	}
-	sent->has_input = true;
-	sent->input.kind = CALL_IN_ORIGINATE_OK;
-	sent->input.attempt = sent->attempt;
-	sent->input.at_ms = clock_wall_ms();
-	submit(sent, apply_settle);
-}
-
-static void
-probe(struct sent *sent)
-{
-	const struct dispatch *dispatch = sent->dispatch;
-	struct call call = { .attempt = (uint8_t)sent->attempt };
-	char channel[CALL_NAME_SIZE];
-	struct ari_uri uri;
-
-	memcpy(call.id, sent->call_id, sizeof(call.id));
-	call_channel_name(&call, channel);
-	ari_uri_init(&uri);
-	ari_uri_segment(&uri, "channels");
-	ari_uri_segment(&uri, channel);
-	if (ari_command_send(*dispatch->options.control, "GET", uri.text, NULL,
-	        NULL, dispatch->options.config->asterisk.command_timeout_ms,
-	        on_probe_reply, sent) != 0)
-		sent_free(sent);
-}
-
-static int
-apply_look(struct turn_job *job, struct store_txn *txn)
-{
-	struct sent *sent = (struct sent *)job;
-
-	return change_step(txn, sent->dispatch->options.maker, sent->call_id,
-	    NULL, &sent->change);
-}
-
-static bool
-is_ours(struct dispatch *dispatch, struct store_txn *txn,
-    const struct outbox_head *head)
-{
-	const struct change_maker *maker = dispatch->options.maker;
-	struct call call;
-
-	if (head->command.state == COMMAND_SENT)
-		return change_owns_slot(maker, head->command.slot);
-	return call_table_get(txn, head->call_id, &call) == 0 &&
-	    change_owns_slot(maker, call.slot);
-}
-
-static void
-resume_head(struct dispatch *dispatch, const struct outbox_head *head)
-{
-	struct sent *sent;
-
-	if (is_under_way(dispatch, head->call_id, head->command.seq))
-		return;
-	sent = sent_new(dispatch, head->call_id, &head->command);
-	if (sent == NULL)
-		return;
-	if (head->command.state == COMMAND_WAITING)
-		submit(sent, apply_look);
-	else if (sent->kind == CALL_CMD_ORIGINATE)
-		probe(sent);
-	else
-		submit(sent, apply_retake);
-}
-
-/* The next heads, and which of them are this worker's. */
-static int
-read_heads(struct dispatch *dispatch, const char *after,
-    struct outbox_head *heads, bool *ours)
-{
-	struct store_txn *txn;
-	int count;
-
-	if (store_begin_read(dispatch->options.store, &txn) != 0)
-		return 0;
-	count = outbox_scan(txn, after, heads, RESUME_BATCH);
-	for (int i = 0; i < count; i++)
-		ours[i] = is_ours(dispatch, txn, &heads[i]);
-	store_end_read(&txn);
-	return count;
-}
-
-void
-dispatch_resume(struct dispatch *dispatch)
-{
-	struct outbox_head heads[RESUME_BATCH];
-	bool ours[RESUME_BATCH];
-	char after[CALL_ID_SIZE] = "";
-	int count;
-
-	if (!dispatch->ready)
-		return;
-	do {
-		count = read_heads(dispatch, after, heads, ours);
-		for (int i = 0; i < count; i++) {
-			memcpy(after, heads[i].call_id, sizeof(after));
-			if (ours[i])
-				resume_head(dispatch, &heads[i]);
-		}
-	} while (count == RESUME_BATCH);
+		CRASH_POINT(command_before_send);
+	if (sent->kind == CALL_CMD_ORIGINATE)
+		sent->stats_trunk = stats_trunk(item->trunk);
+	if (!may_be_said(sent) || say_item(sent, item) != 0)
+		release(sent);
 }
 
 void
@@ -511,9 +444,15 @@ dispatch_set_ready(struct dispatch *dispatch, bool ready)
 }
 
 void
-dispatch_events_began(struct dispatch *dispatch, int64_t began_ms)
+dispatch_relieve(struct dispatch *dispatch, bool relieved)
 {
-	dispatch->events_began_ms = began_ms;
+	dispatch->relieved = relieved;
+}
+
+void
+dispatch_drain(struct dispatch *dispatch)
+{
+	dispatch->draining = true;
 }
 
 unsigned
@@ -557,8 +496,6 @@ dispatch_new(const struct dispatch_options *options)
 	if (dispatch == NULL)
 		return NULL;
 	dispatch->options = *options;
-	ari_url_app_name(dispatch->app, options->config->node.id,
-	    (int)options->maker->slot, NULL);
 	return dispatch;
 }
 
@@ -568,7 +505,7 @@ dispatch_free(struct dispatch **dispatch)
 	if (*dispatch == NULL)
 		return;
 	while ((*dispatch)->sent != NULL)
-		sent_free(*(struct sent **)(*dispatch)->sent);
+		dispatch_sent_free(*(struct sent **)(*dispatch)->sent);
 	free(*dispatch);
 	*dispatch = NULL;
 }

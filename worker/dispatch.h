@@ -14,6 +14,7 @@
 #include "change.h"
 #include "shared/config.h"
 #include "shared/turn.h"
+#include "stream_state.h"
 
 struct event_base;
 struct dispatch;
@@ -32,8 +33,14 @@ struct dispatch_options {
 	const struct change_maker *maker;
 	struct ari_command_link *const *originate; /* where the links stand, */
 	struct ari_command_link *const *control;   /* opened later */
+	const struct stream_states *streams; /* whose events are read */
 	dispatch_watch_fn *watch;
-	/* A timer of this slot was set or cleared. */
+	/*
+	 * Asterisk has answered a call's originate, and its events had told
+	 * of the call before: maybe to another process.
+	 */
+	void (*originate_known)(void *ctx, const char *call_id);
+	/* A timer, or a command, of a call that is ours to look after. */
 	void (*timers_changed)(void *ctx);
 	/* A ledger entry was queued. */
 	void (*ledger_grew)(void *ctx);
@@ -50,25 +57,30 @@ void dispatch_free(struct dispatch **dispatch);
 void dispatch_follow(struct dispatch *dispatch, const struct change *change);
 
 /*
- * Look through the outboxes of this slot's calls: send what waits, and settle
- * what was sent by a predecessor or over a link that was lost. Reads the
- * whole table of commands; call it when a link comes up, when the own
- * doorbell rings, and now and then.
+ * Look through the outboxes of the calls that are this worker's to look
+ * after: send what waits, and settle what was sent by a process that is gone,
+ * or over a link that was lost. Reads the whole table of commands; call it
+ * when a link comes up, when the own doorbell rings, and now and then.
  */
 void dispatch_resume(struct dispatch *dispatch);
 
 /*
- * Whether all links are up, the event link too. While they are not, nothing
- * is taken up again and nothing is originated.
+ * Whether all links are up, the own event link too. While they are not,
+ * nothing is taken up again and nothing is originated.
  */
 void dispatch_set_ready(struct dispatch *dispatch, bool ready);
 
 /*
- * Since when the events of this slot are read without a gap, over whatever
- * restarts of the worker: an originate that was sent before is never
- * repeated. Deadline clock.
+ * Whether the slot's calls are now another process's to go on with. What this
+ * one has under way it ends; it takes up nothing else.
  */
-void dispatch_events_began(struct dispatch *dispatch, int64_t began_ms);
+void dispatch_relieve(struct dispatch *dispatch, bool relieved);
+
+/*
+ * The process will leave: what Asterisk wouldn't do now goes back into the
+ * outbox, and is not waited for.
+ */
+void dispatch_drain(struct dispatch *dispatch);
 
 /* Commands of this process without their reply. */
 unsigned dispatch_under_way(const struct dispatch *dispatch);

@@ -26,12 +26,21 @@
 #include "ari_connect.h"
 #include "ari_url.h"
 #include "event_reader.h"
+#include "event_socket.h"
 #include "shared/clock.h"
+#include "shared/crash_point.h"
 #include "shared/log.h"
 #include "shared/stats.h"
 
 /* Room for what a busy worker, or none, doesn't read; bytes. */
 #define RECEIVE_BUFFER (4 << 20)
+
+/*
+ * The wait before the app is taken back from whoever took it over: doubles,
+ * so that two nodes of one number don't fight many times a second.
+ */
+#define TAKE_BACK_MIN_MS 1000
+#define TAKE_BACK_MAX_MS 60000
 
 struct event_link {
 	struct event_base *base;
@@ -49,6 +58,7 @@ struct event_link {
 	int fd;                      /* -1: none */
 	bool handed_over;
 	int64_t up_since_ms;         /* boot clock */
+	int64_t take_back_ms;        /* the last such wait; 0: none yet */
 };
 
 #define TO(state) (1U << EVENT_LINK_##state)
@@ -56,17 +66,14 @@ struct event_link {
 static const struct {
 	const char *name;
 	unsigned next; /* states it may move to */
-	enum stats_link shown;
 } states[EVENT_LINK_STATE_COUNT] = {
-	[EVENT_LINK_STOPPED] = { "stopped", TO(STOPPED) | TO(DOWN) | TO(UP),
-	    STATS_LINK_DOWN },
-	[EVENT_LINK_DOWN] = { "down", TO(DOWN) | TO(CONNECTING) | TO(STOPPED),
-	    STATS_LINK_DOWN },
+	[EVENT_LINK_STOPPED] = { "stopped", TO(STOPPED) | TO(DOWN) | TO(UP) },
+	[EVENT_LINK_DOWN] = { "down",
+	    TO(DOWN) | TO(CONNECTING) | TO(STOPPED) },
 	[EVENT_LINK_CONNECTING] = { "connecting",
-	    TO(OPENING) | TO(DOWN) | TO(STOPPED), STATS_LINK_CONNECTING },
-	[EVENT_LINK_OPENING] = { "opening", TO(UP) | TO(DOWN) | TO(STOPPED),
-	    STATS_LINK_CONNECTING },
-	[EVENT_LINK_UP] = { "up", TO(DOWN) | TO(STOPPED), STATS_LINK_UP },
+	    TO(OPENING) | TO(DOWN) | TO(STOPPED) },
+	[EVENT_LINK_OPENING] = { "opening", TO(UP) | TO(DOWN) | TO(STOPPED) },
+	[EVENT_LINK_UP] = { "up", TO(DOWN) | TO(STOPPED) },
 };
 
 const char *
@@ -91,7 +98,6 @@ move(struct event_link *link, enum event_link_state next)
 	log_debug("event link", LOG_S("from", states[link->state].name),
 	    LOG_S("to", states[next].name));
 	link->state = next;
-	stats_row()->ari_link = (int32_t)states[next].shown;
 }
 
 static struct timeval
@@ -121,8 +127,33 @@ drop_socket(struct event_link *link)
 	link->handed_over = false;
 }
 
+static int64_t
+longer(int64_t a, int64_t b)
+{
+	return a > b ? a : b;
+}
+
+/* Another program has the app: leave it there for a while. */
+static int64_t
+take_back_wait_ms(struct event_link *link)
+{
+	const int64_t held_ms = clock_boot_ms() - link->up_since_ms;
+	int64_t wait_ms = TAKE_BACK_MIN_MS;
+
+	if (link->take_back_ms != 0 && held_ms < TAKE_BACK_MAX_MS)
+		wait_ms = link->take_back_ms < TAKE_BACK_MAX_MS / 2 ?
+		    link->take_back_ms * 2 : TAKE_BACK_MAX_MS;
+	link->take_back_ms = wait_ms;
+	log_error("another program has taken the Stasis app over: is there a "
+	    "second node of this number?", LOG_I("node",
+	    link->config->node.id), LOG_I("slot", link->slot),
+	    LOG_I("taken_back_in_ms", wait_ms));
+	return wait_ms;
+}
+
+/* at_least_ms: before the next connect; usually it is soon enough, 0 */
 static void
-go_down(struct event_link *link, const char *reason)
+go_down(struct event_link *link, const char *reason, int64_t at_least_ms)
 {
 	struct timeval after;
 
@@ -133,7 +164,8 @@ go_down(struct event_link *link, const char *reason)
 	drop_socket(link);
 	(void)evtimer_del(link->on_hand_over);
 	move(link, EVENT_LINK_DOWN);
-	after = as_timeval(ari_backoff_next_ms(&link->backoff, link->config));
+	after = as_timeval(longer(at_least_ms,
+	    ari_backoff_next_ms(&link->backoff, link->config)));
 	(void)evtimer_add(link->on_due, &after);
 	link->ops->down(link->ctx, reason);
 }
@@ -146,7 +178,9 @@ hand_over(struct event_link *link)
 	const struct timeval after =
 	    as_timeval(link->config->asterisk.ping_interval_ms);
 
+	CRASH_POINT(events_before_hand_over);
 	link->handed_over = link->ops->hand_over(link->ctx, link->fd) == 0;
+	CRASH_POINT(events_handed_over);
 	if (!link->handed_over)
 		(void)evtimer_add(link->on_hand_over, &after);
 }
@@ -215,7 +249,10 @@ on_reader_dropped(void *ctx, uint64_t bytes)
 static void
 on_reader_ended(void *ctx, const char *reason)
 {
-	go_down(ctx, reason);
+	struct event_link *link = ctx;
+
+	go_down(link, reason, event_reader_was_replaced(link->reader) ?
+	    take_back_wait_ms(link) : 0);
 }
 
 static const struct event_reader_ops reader_ops = {
@@ -237,7 +274,7 @@ on_connected(void *arg, int fd, const char *reason)
 
 	link->connect = NULL;
 	if (fd < 0) {
-		go_down(link, reason);
+		go_down(link, reason, 0);
 		return;
 	}
 	link->fd = fd;
@@ -246,7 +283,7 @@ on_connected(void *arg, int fd, const char *reason)
 	if (rc != 0)
 		go_down(link, rc == -KAP_GONE ?
 		    "the connection closed at once" :
-		    "the socket can't be examined");
+		    "the socket can't be examined", 0);
 }
 
 static void
@@ -260,7 +297,7 @@ begin_connect(struct event_link *link)
 	    link->config, app, RECEIVE_BUFFER,
 	    link->config->asterisk.command_timeout_ms, on_connected, link);
 	if (link->connect == NULL)
-		go_down(link, "out of memory");
+		go_down(link, "out of memory", 0);
 }
 
 /* Go on with the predecessor's socket, or give it up and connect. */
@@ -352,6 +389,9 @@ event_link_new(struct event_link **link_out, struct event_base *base,
 void
 event_link_stop(struct event_link *link)
 {
+	/* the last chance: without its copy the stream would end here */
+	if (link->state == EVENT_LINK_UP && !link->handed_over)
+		hand_over(link);
 	if (link->on_due != NULL)
 		(void)evtimer_del(link->on_due);
 	if (link->on_hand_over != NULL)
@@ -362,7 +402,26 @@ event_link_stop(struct event_link *link)
 	if (link->fd >= 0)
 		(void)close(link->fd);
 	link->fd = -1;
+	link->handed_over = false;
 	move(link, EVENT_LINK_STOPPED);
+}
+
+void
+event_link_end(struct event_link *link)
+{
+	static const uint8_t normal_closure[2] = { 1000 >> 8, 1000 & 0xff };
+	int rc = 0;
+
+	if (link->fd >= 0) {
+		event_reader_stop(link->reader);
+		rc = event_socket_send_control(link->fd, ARI_WS_CLOSE,
+		    normal_closure, sizeof(normal_closure));
+		/* the master has a copy, and Asterisk must see the end */
+		(void)shutdown(link->fd, SHUT_WR);
+		link->handed_over = true;
+	}
+	(void)rc; /* where it can't be said any more, the end says it */
+	event_link_stop(link);
 }
 
 void

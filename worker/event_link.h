@@ -1,9 +1,10 @@
 /*
- * The event link of one worker slot: the WebSocket that Asterisk sends the
+ * The event link of one slot: the WebSocket that Asterisk sends the
  * events of the slot's Stasis app over. Takes over the connection of a dead
  * predecessor, or connects; keeps it alive, and connects again when it is
  * lost. Reading is event_reader.c's; what an event does to a call is the
- * owner's, and so are the words in the log but for dropped messages.
+ * owner's, and so are the words in the log but for dropped messages and an app
+ * that a stranger took over.
  *
  * Nothing but control frames is ever sent on it.
  */
@@ -92,17 +93,24 @@ KAP_MUST_USE int event_link_new(struct event_link **link_out,
 /*
  * Start; the first callback comes from the loop.
  *
- * inherited_fd  the socket of this slot's dead predecessor (CHILD_FD_EVENTS
- *               if child_has_fd), now the link's; -1: none
+ * inherited_fd  the socket that the last reader left to the master
+ *               (CHILD_MSG_READ), now the link's; -1: none
  */
 void event_link_start(struct event_link *link, int inherited_fd);
 
 /*
  * Read no more, so that a successor may; the connection stays open in the
- * master's copy of the socket. What isn't committed yet is left to the
- * successor. Not from inside begin or event.
+ * master's copy of the socket, which it is offered once more if it has none.
+ * What isn't committed yet is left to the successor. Not from inside begin or
+ * event.
  */
 void event_link_stop(struct event_link *link);
+
+/*
+ * Close the connection in good order and for good: nobody will read it. The
+ * owner tells the master to close its copy. Not from inside begin or event.
+ */
+void event_link_end(struct event_link *link);
 
 /*
  * Stop and free. The connection lives on in the master's copy of the socket.

@@ -17,6 +17,7 @@
 #include "ari_ws_stream.h"
 #include "event_socket.h"
 #include "shared/clock.h"
+#include "shared/crash_point.h"
 #include "shared/stats.h"
 
 #define RECORD_VERSION 1
@@ -69,6 +70,7 @@ struct event_reader {
 	bool tail_stored; /* a tail record may lie in the store */
 	struct batch *batch;  /* under way, or NULL */
 	char fault[160];      /* why reading ends with the batch under way */
+	bool replaced;        /* …because another took the app over */
 	bool pong_due;
 	uint8_t pong[ARI_WS_CONTROL_PAYLOAD];
 	size_t pong_len;
@@ -165,6 +167,7 @@ on_message(void *ctx, const uint8_t *data, size_t len)
 	case ARI_EVENT_CALL:
 		return batch_add(reader->batch, &event);
 	case ARI_EVENT_REPLACED:
+		reader->replaced = true;
 		(void)snprintf(reader->fault, sizeof(reader->fault),
 		    "another connection took the Stasis app over");
 		break;
@@ -278,10 +281,12 @@ finish_batch(struct event_reader *reader, struct batch *batch)
 	reader->batch = NULL;
 	reader->tail_stored = reader->record.state.message_len > 0;
 	batch_free(batch);
+	CRASH_POINT(events_committed);
 	if (event_socket_consume(reader->fd, peeked) != 0 &&
 	    reader->fault[0] == '\0')
 		(void)snprintf(reader->fault, sizeof(reader->fault),
 		    "the socket can't be read");
+	CRASH_POINT(events_consumed);
 	if (fresh)
 		reader->ops->started(reader->ctx);
 	else
@@ -354,6 +359,7 @@ take_piece(struct event_reader *reader, size_t len)
 	reader->batch->peeked = len;
 	reader->record.offset += len;
 	reader->record.state = reader->stream.state;
+	CRASH_POINT(events_peeked);
 	turn_submit(reader->turn, &reader->batch->job);
 }
 
@@ -416,6 +422,7 @@ attach(struct event_reader *reader, int fd, uint64_t *position_out)
 	if (reader->on_readable == NULL)
 		return -KAP_NOMEM;
 	reader->fd = fd;
+	reader->replaced = false;
 	reader->heard = true;
 	reader->unanswered = 0;
 	arm_ping(reader);
@@ -492,6 +499,12 @@ catch_up(struct event_reader *reader, uint64_t position, uint64_t *lost_out)
 	    reader->record.offset - position);
 }
 
+bool
+event_reader_was_replaced(const struct event_reader *reader)
+{
+	return reader->replaced;
+}
+
 int64_t
 event_reader_began_ms(const struct event_reader *reader)
 {
@@ -505,10 +518,12 @@ event_reader_resume(struct event_reader *reader, int fd, uint64_t *lost_out)
 	int rc = attach(reader, fd, &position);
 
 	*lost_out = 0;
+	CRASH_POINT(events_before_resume);
 	if (rc == 0)
 		rc = load_stream(reader);
 	if (rc == 0)
 		rc = catch_up(reader, position, lost_out);
+	CRASH_POINT(events_resumed);
 	if (rc != 0) {
 		event_reader_stop(reader);
 		return rc;

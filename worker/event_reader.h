@@ -88,6 +88,9 @@ void event_reader_stop(struct event_reader *reader);
 /* Stop and free. Sets *reader NULL. */
 void event_reader_free(struct event_reader **reader);
 
+/* Whether reading ended because another connection took the app over. */
+bool event_reader_was_replaced(const struct event_reader *reader);
+
 /*
  * Since when the stream is read without a gap, over whatever restarts of the
  * worker. Deadline clock; for one that was started or resumed.

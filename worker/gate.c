@@ -19,7 +19,6 @@
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/socket.h>
 
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
@@ -31,6 +30,7 @@
 #include <openssl/err.h>
 
 #include "gate_conn.h"
+#include "shared/clock.h"
 #include "shared/log.h"
 
 /* An answer up to this size has answer_ms, a larger one more. */
@@ -183,10 +183,10 @@ say_goodbye(struct gate_conn *conn)
 {
 	SSL *ssl;
 
-	if (conn->server->config.tls == NULL)
-		return;
 	ssl = bufferevent_openssl_get_ssl(conn->bev);
-	if (ssl != NULL && SSL_is_init_finished(ssl))
+	if (ssl == NULL)
+		return; /* a plain one, whatever the next one will be */
+	if (SSL_is_init_finished(ssl))
 		(void)SSL_shutdown(ssl);
 	ERR_clear_error();
 }
@@ -319,34 +319,6 @@ evhttp_is_ready(const struct gate_conn *conn)
 	    (bufferevent_get_enabled(conn->bev) & EV_READ) != 0;
 }
 
-static bool
-has_bytes_in_socket(const struct gate_conn *conn)
-{
-	char byte;
-
-	return recv(bufferevent_getfd(conn->bev), &byte, 1,
-	    MSG_PEEK | MSG_DONTWAIT) > 0;
-}
-
-/*
- * While draining: close a connection that waits for its next request. One
- * that has just sent it, or has never sent one, gets its answer.
- */
-static void
-leave_if_idle(struct gate_conn *conn)
-{
-	if (!conn->server->draining || conn->phase != GATE_READY ||
-	    conn->began || evbuffer_get_length(conn->in) > 0 ||
-	    has_bytes_in_socket(conn))
-		return;
-	if (!conn->served) {
-		gate_conn_set_deadline(conn, conn->server->linger_time);
-		return;
-	}
-	conn->must_linger = true;
-	gate_drop(conn);
-}
-
 /* The first turn after accept: only now evhttp's connection is known. */
 static bool
 learn_connection(struct gate_conn *conn)
@@ -360,7 +332,7 @@ learn_connection(struct gate_conn *conn)
 	conn->evcon = arg;
 	evhttp_connection_set_closecb(conn->evcon, on_evhttp_closed, conn);
 	gate_conn_move(conn, GATE_READY);
-	leave_if_idle(conn);
+	gate_conn_leave_if_idle(conn);
 	return true;
 }
 
@@ -377,7 +349,8 @@ become_ready(struct gate_conn *conn)
 	}
 	gate_conn_set_window(conn, gate_conn_base_window(conn));
 	gate_conn_set_deadline(conn, conn->server->idle_time);
-	leave_if_idle(conn);
+	conn->idle_since_ms = clock_boot_ms();
+	gate_conn_leave_if_idle(conn);
 }
 
 static void
@@ -418,6 +391,11 @@ on_deadline(evutil_socket_t fd KAP_UNUSED, short what KAP_UNUSED, void *arg)
 
 	if (conn->phase == GATE_DEAD) {
 		gate_conn_free(conn); /* has lingered long enough */
+		return;
+	}
+	if (conn->server->draining && conn->phase == GATE_READY &&
+	    !conn->began) {
+		gate_conn_end_patience(conn);
 		return;
 	}
 	conn->server->stats.timeouts++;
@@ -523,6 +501,7 @@ on_evhttp_bufferevent(struct event_base *base KAP_UNUSED, void *arg)
 	conn->in_cb = evbuffer_add_cb(conn->in, on_input_added, conn);
 	gate_conn_set_window(conn, gate_conn_base_window(conn));
 	LIST_INSERT_HEAD(&server->conns, conn, entry);
+	conn->idle_since_ms = clock_boot_ms();
 	server->stats.opened++;
 	server->stats.live++;
 	/* to the first whole head; a TLS handshake counts too */
@@ -576,6 +555,37 @@ gate_server_new(struct gate_server **server_out,
 	return 0;
 }
 
+/*
+ * libevent has 256 common timeouts and never frees one; whoever has reloaded
+ * more different ones than that pays with a slower queue, no more.
+ */
+static const struct timeval *
+new_time(struct gate_server *server, int ms, struct timeval *own)
+{
+	const struct timeval *common = common_timeout(server->config.base,
+	    ms);
+
+	*own = (struct timeval){ .tv_sec = ms / 1000,
+		.tv_usec = (suseconds_t)(ms % 1000) * 1000 };
+	return common != NULL ? common : own;
+}
+
+void
+gate_server_reconfigure(struct gate_server *server,
+    const struct gate_config *config)
+{
+	server->config.head_ms = config->head_ms;
+	server->config.body_ms = config->body_ms;
+	server->config.idle_ms = config->idle_ms;
+	server->config.tls = config->tls;
+	server->head_time = new_time(server, config->head_ms,
+	    &server->own_times[0]);
+	server->body_time = new_time(server, config->body_ms,
+	    &server->own_times[1]);
+	server->idle_time = new_time(server, config->idle_ms,
+	    &server->own_times[2]);
+}
+
 void
 gate_server_free(struct gate_server **server)
 {
@@ -590,16 +600,6 @@ gate_server_free(struct gate_server **server)
 		gate_conn_free(conn);
 	}
 	free(s);
-}
-
-void
-gate_server_drain(struct gate_server *server)
-{
-	struct gate_conn *conn;
-
-	server->draining = true;
-	LIST_FOREACH(conn, &server->conns, entry)
-		leave_if_idle(conn); /* leaves the list in its own event */
 }
 
 const struct gate_stats *

@@ -83,10 +83,22 @@ KAP_MUST_USE int gate_server_new(struct gate_server **server_out,
 void gate_server_free(struct gate_server **server);
 
 /*
+ * Take over head_ms, body_ms, idle_ms and tls of a configuration: for waits
+ * and connections that begin from now on. The rest is ignored.
+ */
+void gate_server_reconfigure(struct gate_server *server,
+    const struct gate_config *config);
+
+/*
  * Begin to leave: idle connections are closed, the others after the answer
  * they wait for, which says so.
+ *
+ * patience_ms  0: idle connections are closed at once, for nobody serves from
+ *              now on. Else somebody does: one that is in use gets an answer
+ *              to its next request before it is closed; one that is not, or
+ *              sends none in this time, is closed idle
  */
-void gate_server_drain(struct gate_server *server);
+void gate_server_drain(struct gate_server *server, int64_t patience_ms);
 
 const struct gate_stats *gate_server_stats(const struct gate_server *server);
 

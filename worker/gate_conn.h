@@ -1,6 +1,6 @@
 /*
- * What the parts of the gate (gate.c, gate_input.c, gate_refuse.c) know of a
- * connection. Nobody else includes this.
+ * What the parts of the gate (gate.c, gate_drain.c, gate_input.c,
+ * gate_refuse.c) know of a connection. Nobody else includes this.
  */
 #ifndef KAP_GATE_CONN_H
 #define KAP_GATE_CONN_H
@@ -41,9 +41,11 @@ struct gate_server {
 	const struct timeval *idle_time;
 	const struct timeval *answer_time;
 	const struct timeval *linger_time;
+	struct timeval own_times[3]; /* where there is no common one left */
 	uint64_t id_prefix; /* of request ids made here */
 	uint64_t id_count;
 	bool draining;
+	int64_t patience_end_ms; /* boot clock; 0: drains without patience */
 };
 
 struct gate_conn {
@@ -71,6 +73,7 @@ struct gate_conn {
 	size_t head_bytes;
 	uint64_t body_limit;
 	uint64_t lingered_bytes;
+	int64_t idle_since_ms; /* boot clock: accepted, or last answered */
 	bool began;            /* a byte of the next request is there */
 	bool served;           /* had a request before */
 	bool taken;            /* evhttp showed us the request just passed */
@@ -96,6 +99,16 @@ void gate_conn_look(struct gate_conn *conn);
 void gate_conn_reset_input(struct gate_conn *conn);
 /* Bytes a connection may send ahead while no head is known. */
 size_t gate_conn_base_window(const struct gate_conn *conn);
+
+/* gate_drain.c */
+
+/*
+ * While draining: be done with a connection that waits for its next request.
+ * One that has just sent it, or has never sent one, gets its answer.
+ */
+void gate_conn_leave_if_idle(struct gate_conn *conn);
+/* The time of one that was waited for is over. */
+void gate_conn_end_patience(struct gate_conn *conn);
 
 /* gate_refuse.c */
 void gate_conn_refuse(struct gate_conn *conn,

@@ -236,7 +236,8 @@ look_head(struct gate_conn *conn)
 		conn->began = true;
 		conn->head = (struct gate_head){
 			.method = GATE_METHOD_UNKNOWN };
-		if (conn->served)
+		/* the first head's time began at accept */
+		if (conn->served || conn->server->draining)
 			gate_conn_set_deadline(conn,
 			    conn->server->head_time);
 	}
@@ -264,12 +265,9 @@ look_head(struct gate_conn *conn)
 static void
 pull_pending(struct gate_conn *conn)
 {
-	SSL *ssl;
+	SSL *ssl = bufferevent_openssl_get_ssl(conn->bev);
 	char bytes[4096];
 
-	if (conn->server->config.tls == NULL)
-		return;
-	ssl = bufferevent_openssl_get_ssl(conn->bev);
 	while (ssl != NULL && SSL_pending(ssl) > 0) {
 		const int pending = SSL_pending(ssl);
 		const int len = SSL_read(ssl, bytes,

@@ -26,6 +26,7 @@ struct http_request {
 	char id[GATE_REQUEST_ID_MAX + 1];
 	char client[64];
 	int64_t began_us;
+	unsigned stats_route; /* stats.h */
 	bool too_large;
 	void *user;
 	void (*user_free)(void *user);

@@ -73,12 +73,14 @@ http_router_match(const struct http_routes *routes, const char *method,
 {
 	int rc = -KAP_NOENT;
 
+	match_out->path_route = NULL;
 	for (size_t i = 0; i < routes->count; i++) {
 		const struct http_route *route = &routes->table[i];
 
 		if (!match_path(route->pattern, path, path_len, match_out))
 			continue;
 		rc = -KAP_STATE;
+		match_out->path_route = route;
 		if (answers(route, method)) {
 			match_out->route = route;
 			return 0;

@@ -38,6 +38,8 @@ struct http_param {
 
 struct http_match {
 	const struct http_route *route;
+	/* one with this path, also when it is for other methods; or NULL */
+	const struct http_route *path_route;
 	struct http_param params[HTTP_PARAMS_MAX];
 	unsigned param_count;
 };

@@ -28,6 +28,7 @@ struct listener_entry {
 
 struct http_server {
 	struct http_server_config config;
+	unsigned *stats_routes; /* of each route of the table (stats.h) */
 	struct evhttp *http;
 	struct gate_server *gate;
 	LIST_HEAD(, listener_entry) listeners;
@@ -172,11 +173,23 @@ answer_unrouted(const struct http_server *server, struct http_request *req)
 		    "Method not allowed");
 }
 
+/* What a request counts under. */
+static unsigned
+stats_route_of(const struct http_server *server,
+    const struct http_match *match)
+{
+	if (match->path_route == NULL)
+		return STATS_ROUTES_MAX;
+	return server->stats_routes[match->path_route -
+	    server->config.routes.table];
+}
+
 static void
 on_request(struct gate_conn *conn, struct evhttp_request *ev, void *ctx)
 {
 	struct http_server *server = ctx;
 	struct http_request *req;
+	int rc;
 
 	if (http_request_new(&req, conn, ev) != 0) {
 		gate_drop(conn);
@@ -186,8 +199,10 @@ on_request(struct gate_conn *conn, struct evhttp_request *ev, void *ctx)
 	LIST_INSERT_HEAD(&server->requests, req, entry);
 	gate_set_user(conn, req);
 	server->handled++;
-	if (http_router_match(&server->config.routes, req->method, req->path,
-	        strlen(req->path), &req->match) != 0)
+	rc = http_router_match(&server->config.routes, req->method, req->path,
+	    strlen(req->path), &req->match);
+	req->stats_route = stats_route_of(server, &req->match);
+	if (rc != 0)
 		answer_unrouted(server, req);
 	else if (http_request_take_params(req) != 0)
 		http_reply_error(req, 500, "INTERNAL_ERROR",
@@ -199,25 +214,24 @@ on_request(struct gate_conn *conn, struct evhttp_request *ev, void *ctx)
 void
 http_server_note_reply(const struct http_request *req, int status)
 {
-	stats_add(STATS_http_requests, 1);
-	if (status >= 500)
-		stats_add(STATS_http_errors_5xx, 1);
-	else if (status >= 400)
-		stats_add(STATS_http_errors_4xx, 1);
+	const int64_t us = clock_mono_us() - req->began_us;
+
+	stats_request(req->stats_route, req->method, (unsigned)status, us);
 	if (req->conn == NULL && req->server != NULL)
 		req->server->gone++;
 	log_debug(req->conn != NULL ? "request answered" :
 	    "request answered, client gone", LOG_S("req", req->id),
 	    LOG_S("method", req->method), LOG_S("path", req->path),
 	    LOG_I("status", status),
-	    LOG_I("us", clock_mono_us() - req->began_us));
+	    LOG_I("us", us));
 }
 
-static int
-start_gate(struct http_server *server)
+static struct gate_config
+gate_config_of(struct http_server *server)
 {
 	const struct http_server_config *config = &server->config;
-	const struct gate_config gate = {
+
+	return (struct gate_config){
 		.base = config->base,
 		.http = server->http,
 		.tls = config->tls,
@@ -236,8 +250,30 @@ start_gate(struct http_server *server)
 		.on_opened = on_conn_opened,
 		.on_closed = on_conn_closed,
 	};
+}
+
+static int
+start_gate(struct http_server *server)
+{
+	const struct gate_config gate = gate_config_of(server);
 
 	return gate_server_new(&server->gate, &gate);
+}
+
+/* Names for the routes of the table; 0 or -KAP_NOMEM. */
+static int
+name_routes(struct http_server *server)
+{
+	const struct http_routes *routes = &server->config.routes;
+
+	server->stats_routes = calloc(routes->count + 1,
+	    sizeof(*server->stats_routes));
+	if (server->stats_routes == NULL)
+		return -KAP_NOMEM;
+	for (size_t i = 0; i < routes->count; i++)
+		server->stats_routes[i] =
+		    stats_route(routes->table[i].pattern);
+	return 0;
 }
 
 int
@@ -254,12 +290,30 @@ http_server_new(struct http_server **server_out,
 	server->http = evhttp_new(config->base);
 	server->settle = event_new(config->base, -1, 0, on_settle, server);
 	if (server->http == NULL || server->settle == NULL ||
-	    start_gate(server) != 0) {
+	    name_routes(server) != 0 || start_gate(server) != 0) {
 		http_server_free(&server);
 		return -KAP_NOMEM;
 	}
 	*server_out = server;
 	return 0;
+}
+
+void
+http_server_reconfigure(struct http_server *server,
+    const struct http_server_config *config)
+{
+	struct gate_config gate;
+
+	server->config.max_connections = config->max_connections;
+	server->config.max_body_bytes = config->max_body_bytes;
+	server->config.head_timeout_ms = config->head_timeout_ms;
+	server->config.body_timeout_ms = config->body_timeout_ms;
+	server->config.idle_timeout_ms = config->idle_timeout_ms;
+	server->config.tls = config->tls;
+	gate = gate_config_of(server);
+	gate_server_reconfigure(server->gate, &gate);
+	/* there may be room now */
+	event_active(server->settle, 0, 0);
 }
 
 static void
@@ -302,6 +356,7 @@ http_server_free(struct http_server **server)
 	}
 	if (s->settle != NULL)
 		event_free(s->settle);
+	free(s->stats_routes);
 	free(s);
 }
 
@@ -358,11 +413,18 @@ void
 http_server_drain(struct http_server *server,
     void (*on_drained)(void *arg), void *arg)
 {
+	http_server_drain_patiently(server, 0, on_drained, arg);
+}
+
+void
+http_server_drain_patiently(struct http_server *server, int64_t patience_ms,
+    void (*on_drained)(void *arg), void *arg)
+{
 	server->draining = true;
 	server->on_drained = on_drained;
 	server->on_drained_arg = arg;
 	free_listeners(server);
-	gate_server_drain(server->gate);
+	gate_server_drain(server->gate, patience_ms);
 	event_active(server->settle, 0, 0);
 }
 

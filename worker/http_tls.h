@@ -15,7 +15,8 @@
  * tls_out  SSL_CTX_free it when the last server that uses it is freed
  *
  * Returns 0; -KAP_INVAL with msg for files that don't load or don't fit;
- * -KAP_NOMEM. Blocks on the files: at start-up only.
+ * -KAP_NOMEM. Blocks on the files: at start-up, or for a reload that a person
+ * asked for.
  */
 KAP_MUST_USE int http_tls_new(SSL_CTX **tls_out, const char *certificate,
     const char *key, struct kap_errmsg *msg);

@@ -17,6 +17,7 @@
 #include <event2/event.h>
 
 #include "shared/clock.h"
+#include "shared/crash_point.h"
 #include "shared/ledger_queue.h"
 #include "shared/log.h"
 #include "shared/pg.h"
@@ -50,6 +51,7 @@ struct ledger_drain {
 	struct event *kick;
 	unsigned slot;
 	enum stage stage;
+	bool held; /* begins no batch */
 	int64_t lease_until_ms; /* boot clock; as this worker knows */
 	int64_t asked_ms;       /* boot clock: when the lease was asked for */
 	int lease_rc;           /* what became of that */
@@ -135,6 +137,7 @@ done_remove(struct turn_job *job, int rc)
 		go_idle(drain, WAIT_MIN_MS);
 		return;
 	}
+	CRASH_POINT(ledger_removed);
 	stats_add(STATS_ledger_posted, drain->len);
 	drain->from += drain->len;
 	go_on(drain);
@@ -250,6 +253,7 @@ on_posted(void *arg, int rc, const PGresult *result)
 	struct ledger_drain *drain = arg;
 
 	if (rc == 0) {
+		CRASH_POINT(ledger_posted);
 		drain->wait_ms = WAIT_MIN_MS;
 		drain->refused_state[0] = '\0';
 		submit(drain, STAGE_REMOVING, apply_remove, done_remove);
@@ -306,8 +310,10 @@ post(struct ledger_drain *drain)
 		return;
 	}
 	statement.timeout_ms = POST_TIMEOUT_MS;
+	CRASH_POINT(ledger_before_post);
 	if (pg_query(drain->pg, &statement, on_posted, drain) != 0)
 		go_idle(drain, 0);
+	CRASH_POINT(ledger_post_sent);
 }
 
 static int
@@ -355,8 +361,8 @@ look(struct ledger_drain *drain)
 	const int64_t now_ms = clock_boot_ms();
 	int count;
 
-	if (drain->stage != STAGE_IDLE || now_ms < drain->idle_until_ms ||
-	    pg_state(drain->pg) != PG_UP)
+	if (drain->held || drain->stage != STAGE_IDLE ||
+	    now_ms < drain->idle_until_ms || pg_state(drain->pg) != PG_UP)
 		return;
 	count = read_queue(drain);
 	if (count <= 0)
@@ -455,4 +461,18 @@ ledger_drain_kick(struct ledger_drain *drain)
 	if (drain->stage == STAGE_IDLE &&
 	    !evtimer_pending(drain->kick, NULL))
 		look_in(drain, KICK_MS);
+}
+
+void
+ledger_drain_hold(struct ledger_drain *drain, bool hold)
+{
+	drain->held = hold;
+	if (!hold)
+		ledger_drain_kick(drain);
+}
+
+bool
+ledger_drain_is_idle(const struct ledger_drain *drain)
+{
+	return drain->stage == STAGE_IDLE;
 }

@@ -10,6 +10,8 @@
 #ifndef KAP_LEDGER_DRAIN_H
 #define KAP_LEDGER_DRAIN_H
 
+#include <stdbool.h>
+
 #include "shared/config.h"
 #include "shared/errors.h"
 #include "shared/store.h"
@@ -43,5 +45,14 @@ void ledger_drain_free(struct ledger_drain **drain);
  * together). It looks by itself too, so a lost kick is only a delay.
  */
 void ledger_drain_kick(struct ledger_drain *drain);
+
+/*
+ * Begin no batch while held, for the slot's other process drains: two of one
+ * slot share the lease. A batch under way is finished.
+ */
+void ledger_drain_hold(struct ledger_drain *drain, bool hold);
+
+/* Nothing is under way. */
+bool ledger_drain_is_idle(const struct ledger_drain *drain);
 
 #endif

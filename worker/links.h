@@ -1,56 +1,58 @@
 /*
- * A worker's three links to Asterisk as one: the event link and two command
- * links (originates; all else). Says when calls can be made, and sees that
- * after every gap the table and Asterisk are brought in line.
+ * A worker's links to Asterisk as one: two command links (originates; all
+ * else), and the event stream of its own slot. Says when calls can be made,
+ * and sees that after every gap the table and Asterisk are brought in line.
  */
 #ifndef KAP_LINKS_H
 #define KAP_LINKS_H
 
 #include <stdbool.h>
 
-#include "call_events.h"
 #include "dispatch.h"
 #include "reconcile.h"
 #include "shared/child_runtime.h"
 #include "shared/turn.h"
+#include "stream_state.h"
 
 struct links;
 
 struct links_options {
 	struct child_runtime *runtime;
-	struct store *store;
 	struct turn *turn;
 	struct dispatch *dispatch;
-	struct call_events *events;
 	struct reconcile *reconcile;
+	const struct stream_states *states;
 	/* Where dispatch and reconcile look for the links: filled in here. */
 	struct ari_command_link **originate;
 	struct ari_command_link **control;
-	/* All three are up, or not all any more. */
+	/* All is up, or not all any more. */
 	void (*changed)(void *ctx, bool up);
 	void *ctx;
 };
 
 /*
- * Open the links. Events are read from links_read_events on. Everything in
- * `options` is borrowed.
+ * Open the command links. Everything in `options` is borrowed.
  *
  * Returns 0; -KAP_INVAL (asterisk.url, in msg); -KAP_NOMEM.
  */
 KAP_MUST_USE int links_open(struct links **links_out,
     const struct links_options *options, struct kap_errmsg *msg);
 
+/* As streams_options tells it. */
+void links_stream_changed(struct links *links, unsigned slot, bool up,
+    bool resumed);
+
 /*
- * Read the slot's events from now on (CHILD_MSG_READ).
- *
- * fd  the event socket that the master has kept, now the links'; -1: none
+ * The events of the slot are left to another process, or are this one's again
+ * (and not read yet). While they are, its own requests can be carried out as
+ * before, and nothing else is taken up.
  */
-void links_read_events(struct links *links, int fd);
+void links_relieve(struct links *links, bool relieved);
 
-/* Read no more events; the socket stays with the master. */
-void links_stop_events(struct links *links);
+/* Whether commands can be sent, whoever reads the events. */
+bool links_can_command(const struct links *links);
 
-/* Close all. Sets *links NULL. */
+/* Close the command links. Sets *links NULL. */
 void links_close(struct links **links);
 
 #endif

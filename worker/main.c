@@ -1,50 +1,25 @@
 /*
  * A worker: HTTP in front, Asterisk behind, the store between. This file puts
  * the pieces together, in the order in which they need one another, and takes
- * them apart again; what they do is theirs.
+ * them apart again; what they do is theirs. Whether the slot's work is this
+ * process's to do is duty.c's.
  */
 #include <stdlib.h>
 #include <string.h>
 
 #include <event2/event.h>
 
-#include "api.h"
-#include "call_events.h"
-#include "http_server.h"
+#include "duty.h"
 #include "http_tls.h"
-#include "ledger_drain.h"
-#include "links.h"
-#include "reconcile.h"
+#include "idempotency_sweep.h"
+#include "media_server.h"
 #include "shared/child_runtime.h"
+#include "shared/crash_point.h"
 #include "shared/log.h"
 #include "shared/stats.h"
-#include "timer_run.h"
+#include "worker.h"
 
 #define FULL_PERCENT 80 /* of the map: no new calls beyond it */
-#define LEAVE_LOOK_MS 50
-
-struct worker {
-	struct child_runtime runtime;
-	struct store *store;
-	struct turn *turn;
-	struct change_maker maker;
-	struct key_lookup *keys;
-	struct ledger_drain *ledger;
-	struct dispatch *dispatch;
-	struct call_events *events;
-	struct timer_run *timers;
-	struct reconcile *reconcile;
-	struct ari_command_link *originate;
-	struct ari_command_link *control;
-	struct links *links;
-	struct api api;
-	SSL_CTX *tls;
-	struct http_server *http;
-	struct http_server *admin;
-	struct event *leave_timer;
-	bool http_drained;
-	bool admin_drained;
-};
 
 /* --- what the pieces tell one another ------------------------------------ */
 
@@ -70,10 +45,32 @@ on_call_changed(void *ctx, const struct change *change)
 	    (call->flags & CALL_F_WAS_ANSWERED) != 0)
 		stats_add(STATS_calls_answered, 1);
 	if (before != CALL_ENDED && call->state == CALL_ENDED) {
-		stats_add(STATS_calls_ended, 1);
+		stats_count(STATS_calls_ended, call->status,
+		    call->end_reason, 1);
 		log_end(call);
 	}
 	api_call_changed(&worker->api, change);
+}
+
+/*
+ * Asterisk has answered an originate made here, and another process of the
+ * slot had read the call's events before: nobody else tells who waits for it.
+ */
+static void
+on_originate_known(void *ctx, const char *call_id)
+{
+	struct worker *worker = ctx;
+	struct change change = { .step.state_before = CALL_QUEUED };
+	struct store_txn *txn;
+	int rc;
+
+	if (waiters_count(worker->api.waiters) == 0 ||
+	    store_begin_read(worker->store, &txn) != 0)
+		return;
+	rc = call_table_get(txn, call_id, &change.step.call);
+	store_end_read(&txn);
+	if (rc == 0)
+		api_call_changed(&worker->api, &change);
 }
 
 static void
@@ -98,6 +95,63 @@ on_links_changed(void *ctx, bool up)
 	struct worker *worker = ctx;
 
 	worker->api.links_up = up;
+	if (up && worker->opening != NULL)
+		opening_look(worker->opening);
+}
+
+static void
+on_stream_changed(void *ctx, unsigned slot, bool up, bool resumed)
+{
+	const struct worker *worker = ctx;
+
+	links_stream_changed(worker->links, slot, up, resumed);
+}
+
+static void
+on_reconciled(void *ctx)
+{
+	const struct worker *worker = ctx;
+
+	media_server_settled(worker->turn, worker->maker.slot);
+}
+
+/* --- the opening ---------------------------------------------------------- */
+
+static bool
+is_connected(void *ctx)
+{
+	const struct worker *worker = ctx;
+
+	return links_can_command(worker->links) &&
+	    key_lookup_is_up(worker->keys);
+}
+
+static bool
+is_complete(void *ctx)
+{
+	const struct worker *worker = ctx;
+
+	return worker->api.links_up;
+}
+
+static void
+say_ready(void *ctx)
+{
+	struct worker *worker = ctx;
+
+	child_runtime_ready(&worker->runtime);
+}
+
+static void
+serve(void *ctx)
+{
+	const struct worker *worker = ctx;
+
+	if (http_server_add_listener(worker->http, worker->runtime.args.slot,
+	        CHILD_FD_LISTEN) != 0)
+		fatal("can't serve on the listener that the master gave");
+	log_info("serving", LOG_S("links",
+	    worker->api.links_up ? "up" : "down"));
 }
 
 /* --- the runtime's callbacks ---------------------------------------------- */
@@ -131,7 +185,8 @@ look_at_store(struct worker *worker)
 	worker->api.overloaded = full;
 	if (store_begin_read(worker->store, &txn) != 0)
 		return;
-	if (call_table_live_count(txn, &live) == 0)
+	/* one of the slot's processes tells */
+	if (worker->duty == DUTY_OWN && call_table_live_count(txn, &live) == 0)
 		atomic_store_explicit(&stats_row()->live, (int64_t)live,
 		    memory_order_relaxed);
 	store_end_read(&txn);
@@ -144,53 +199,17 @@ on_tick(void *ctx)
 
 	look_at_store(worker);
 	waiters_review(&worker->api);
+	streams_look(worker->streams);
+	idempotency_sweep(worker->turn, worker->store);
 	if (!key_lookup_is_up(worker->keys))
 		key_lookup_probe(worker->keys);
 	on_bell(worker);
 }
 
 static void
-on_leave_timer(evutil_socket_t fd, short what, void *arg)
+on_drain(void *ctx, enum child_drain_reason reason KAP_UNUSED)
 {
-	const struct timeval again = { 0, LEAVE_LOOK_MS * 1000L };
-	struct worker *worker = arg;
-
-	(void)fd;
-	(void)what;
-	if (worker->http_drained && worker->admin_drained &&
-	    waiters_count(worker->api.waiters) == 0 &&
-	    dispatch_under_way(worker->dispatch) == 0)
-		child_runtime_leave(&worker->runtime, "drained");
-	else
-		(void)event_add(worker->leave_timer, &again);
-}
-
-static void
-on_http_drained(void *arg)
-{
-	struct worker *worker = arg;
-
-	worker->http_drained = true;
-}
-
-static void
-on_admin_drained(void *arg)
-{
-	struct worker *worker = arg;
-
-	worker->admin_drained = true;
-}
-
-static void
-on_drain(void *ctx, enum child_drain_reason reason)
-{
-	struct worker *worker = ctx;
-
-	(void)reason;
-	worker->api.draining = true;
-	http_server_drain(worker->http, on_http_drained, worker);
-	http_server_drain(worker->admin, on_admin_drained, worker);
-	on_leave_timer(-1, 0, worker);
+	duty_drain(ctx);
 }
 
 static void
@@ -206,12 +225,75 @@ on_message(void *ctx, const struct child_message *message, int fd)
 	} else if (message->kind == CHILD_MSG_LISTENER_DROP) {
 		http_server_drop_listener(worker->http, message->slot);
 	} else if (message->kind == CHILD_MSG_READ) {
-		links_read_events(worker->links, fd);
+		duty_read(worker, message->slot, fd);
+	} else if (message->kind == CHILD_MSG_STOP_READING) {
+		duty_stop_reading(worker, message->slot);
 	}
 }
 
-static const struct child_callbacks callbacks = { on_drain, on_bell, on_tick,
-	on_message };
+/* What http_server_reconfigure takes, from the configuration. */
+static void
+fill_server_config(const struct worker *worker,
+    struct http_server_config *server, SSL_CTX *tls)
+{
+	const struct config *config = &worker->runtime.config;
+
+	server->tls = tls;
+	server->max_connections = (size_t)config->http.max_connections;
+	server->max_body_bytes = (size_t)config->http.max_body_bytes;
+	server->head_timeout_ms = (int)config->http.head_timeout_s * 1000;
+	server->body_timeout_ms = (int)config->http.body_timeout_s * 1000;
+	server->idle_timeout_ms = (int)config->http.idle_timeout_s * 1000;
+}
+
+/* Returns 0 with NULL for plain HTTP, too. */
+static int
+load_tls(const struct worker *worker, SSL_CTX **tls_out,
+    struct kap_errmsg *msg)
+{
+	const struct config *config = &worker->runtime.config;
+
+	*tls_out = NULL;
+	if (config->http.tls_certificate[0] == '\0')
+		return 0;
+	return http_tls_new(tls_out, config->http.tls_certificate,
+	    config->http.tls_key, msg);
+}
+
+/*
+ * A reload: tell those that copied something. The certificate is read anew
+ * whatever changed, for its file may be another one under the same name.
+ */
+static void
+on_config(void *ctx)
+{
+	struct worker *worker = ctx;
+	struct http_server_config server = { .base = NULL };
+	struct kap_errmsg msg = { .text = "" };
+	SSL_CTX *tls;
+
+	worker->maker.originate_timeout_ms =
+	    worker->runtime.config.calls.originate_timeout_ms;
+	if (load_tls(worker, &tls, &msg) == 0) {
+		SSL_CTX_free(worker->tls);
+		worker->tls = tls;
+	} else {
+		log_warn("the certificate stays as it was",
+		    LOG_S("error", msg.text));
+	}
+	fill_server_config(worker, &server, worker->tls);
+	http_server_reconfigure(worker->http, &server);
+	server.tls = NULL;
+	http_server_reconfigure(worker->admin, &server);
+}
+
+static const struct child_callbacks callbacks = {
+	.on_drain = on_drain,
+	.on_bell = on_bell,
+	.on_tick = on_tick,
+	.on_message = on_message,
+	.on_config = on_config,
+};
 
 /* --- setting up ------------------------------------------------------------ */
 
@@ -226,12 +308,13 @@ open_store(struct worker *worker)
 	        (enum config_durability)config->store.durability, &msg) != 0)
 		fatal("%s", msg.text);
 	worker->turn = turn_new(worker->runtime.base, worker->store);
-	if (worker->turn == NULL)
+	worker->look = store_look_new(worker->runtime.base, worker->store);
+	if (worker->turn == NULL || worker->look == NULL)
 		fatal("out of memory");
+	CRASH_POINT(child_store_opened);
 	turn_set_window(worker->turn, config->store.commit_window_ms);
 	worker->maker.slot = (unsigned)worker->runtime.args.slot;
 	worker->maker.generation = worker->runtime.args.generation;
-	worker->maker.workers = (unsigned)config->http.workers;
 	worker->maker.node = (unsigned)config->node.id;
 	worker->maker.originate_timeout_ms =
 	    config->calls.originate_timeout_ms;
@@ -262,7 +345,9 @@ open_calls(struct worker *worker)
 		.maker = &worker->maker,
 		.originate = &worker->originate,
 		.control = &worker->control,
+		.streams = &worker->states,
 		.watch = on_call_changed,
+		.originate_known = on_originate_known,
 		.timers_changed = on_timers_changed,
 		.ledger_grew = on_ledger_grew,
 		.ctx = worker,
@@ -274,18 +359,40 @@ open_calls(struct worker *worker)
 		.config = &worker->runtime.config,
 		.maker = &worker->maker,
 		.control = &worker->control,
+		.done = on_reconciled,
+		.ctx = worker,
 	};
 
 	worker->dispatch = dispatch_new(&options);
-	worker->events = call_events_new(&worker->maker, worker->dispatch);
 	reconcile.dispatch = worker->dispatch;
 	worker->reconcile = reconcile_new(&reconcile);
 	worker->timers = timer_run_new(worker->runtime.base, worker->turn,
 	    worker->store, &worker->maker, worker->dispatch);
 	worker->api.waiters = waiters_new();
-	if (worker->dispatch == NULL || worker->events == NULL ||
-	    worker->reconcile == NULL || worker->timers == NULL ||
-	    worker->api.waiters == NULL)
+	if (worker->dispatch == NULL || worker->reconcile == NULL ||
+	    worker->timers == NULL || worker->api.waiters == NULL)
+		fatal("out of memory");
+}
+
+static void
+open_streams(struct worker *worker)
+{
+	const struct streams_options options = {
+		.runtime = &worker->runtime,
+		.store = worker->store,
+		.turn = worker->turn,
+		.maker = &worker->maker,
+		.dispatch = worker->dispatch,
+		.states = &worker->states,
+		.changed = on_stream_changed,
+		.ctx = worker,
+	};
+
+	worker->streams = streams_new(&options);
+	if (worker->streams != NULL)
+		worker->adoption = adoption_new(worker->runtime.base,
+		    worker->store, &worker->maker, worker->streams);
+	if (worker->adoption == NULL)
 		fatal("out of memory");
 }
 
@@ -294,11 +401,10 @@ open_links(struct worker *worker)
 {
 	const struct links_options options = {
 		.runtime = &worker->runtime,
-		.store = worker->store,
 		.turn = worker->turn,
 		.dispatch = worker->dispatch,
-		.events = worker->events,
 		.reconcile = worker->reconcile,
+		.states = &worker->states,
 		.originate = &worker->originate,
 		.control = &worker->control,
 		.changed = on_links_changed,
@@ -311,10 +417,9 @@ open_links(struct worker *worker)
 }
 
 static struct http_server *
-open_server(struct worker *worker, const struct http_routes *routes, int fd,
+open_server(struct worker *worker, const struct http_routes *routes,
     SSL_CTX *tls)
 {
-	const struct config *config = &worker->runtime.config;
 	struct http_server_config server;
 	struct http_server *http;
 
@@ -322,15 +427,9 @@ open_server(struct worker *worker, const struct http_routes *routes, int fd,
 	server.base = worker->runtime.base;
 	server.routes = *routes;
 	server.ctx = &worker->api;
-	server.tls = tls;
-	server.max_connections = (size_t)config->http.max_connections;
-	server.max_body_bytes = (size_t)config->http.max_body_bytes;
-	server.head_timeout_ms = (int)config->http.head_timeout_s * 1000;
-	server.body_timeout_ms = (int)config->http.body_timeout_s * 1000;
-	server.idle_timeout_ms = (int)config->http.idle_timeout_s * 1000;
-	if (http_server_new(&http, &server) != 0 ||
-	    http_server_add_listener(http, worker->runtime.args.slot, fd) != 0)
-		fatal("can't serve on the listener that the master gave");
+	fill_server_config(worker, &server, tls);
+	if (http_server_new(&http, &server) != 0)
+		fatal("out of memory");
 	return http;
 }
 
@@ -346,24 +445,42 @@ open_http(struct worker *worker)
 	worker->api.turn = worker->turn;
 	worker->api.keys = worker->keys;
 	worker->api.dispatch = worker->dispatch;
-	if (config->http.tls_certificate[0] != '\0' &&
-	    http_tls_new(&worker->tls, config->http.tls_certificate,
-	        config->http.tls_key, &msg) != 0)
+	if (load_tls(worker, &worker->tls, &msg) != 0)
 		fatal("%s", msg.text);
-	worker->http = open_server(worker, &api_routes, CHILD_FD_LISTEN,
-	    worker->tls);
-	worker->admin = open_server(worker, &api_admin_routes, CHILD_FD_ADMIN,
-	    NULL);
+	worker->http = open_server(worker, &api_routes, worker->tls);
+	worker->admin = open_server(worker, &api_admin_routes, NULL);
 	worker->leave_timer = evtimer_new(worker->runtime.base,
-	    on_leave_timer, worker);
+	    duty_on_leave_timer, worker);
 	if (worker->leave_timer == NULL)
 		fatal("out of memory");
 }
 
 static void
+open_for_service(struct worker *worker)
+{
+	const struct opening_options options = {
+		.base = worker->runtime.base,
+		.beside = !worker->runtime.alone,
+		.is_connected = is_connected,
+		.is_complete = is_complete,
+		.ready = say_ready,
+		.serve = serve,
+		.ctx = worker,
+	};
+
+	duty_begin(worker, options.beside);
+	worker->opening = opening_new(&options);
+	if (worker->opening == NULL)
+		fatal("out of memory");
+	opening_look(worker->opening);
+}
+
+static void
 close_all(struct worker *worker)
 {
-	links_stop_events(worker->links);
+	adoption_free(&worker->adoption);
+	streams_free(&worker->streams);
+	opening_free(&worker->opening);
 	/* answers what waits for a key, while all that it needs is there */
 	key_lookup_free(&worker->keys);
 	turn_flush(worker->turn);
@@ -375,9 +492,9 @@ close_all(struct worker *worker)
 	timer_run_free(&worker->timers);
 	ledger_drain_free(&worker->ledger);
 	turn_flush(worker->turn);
-	call_events_free(&worker->events);
 	dispatch_free(&worker->dispatch);
 	turn_free(&worker->turn);
+	store_look_free(&worker->look);
 	store_close(&worker->store);
 	event_free(worker->leave_timer);
 	SSL_CTX_free(worker->tls);
@@ -393,10 +510,11 @@ main(int argc, char **argv)
 	open_store(&worker);
 	open_postgres(&worker);
 	open_calls(&worker);
+	open_streams(&worker);
 	open_links(&worker);
 	open_http(&worker);
-	timer_run_look(worker.timers);
-	child_runtime_ready(&worker.runtime);
+	look_at_store(&worker); /* before the first call, not after */
+	open_for_service(&worker);
 	child_runtime_loop(&worker.runtime);
 	close_all(&worker);
 	child_runtime_deinit(&worker.runtime);

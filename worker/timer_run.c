@@ -23,6 +23,7 @@ struct timer_run {
 	struct dispatch *dispatch;
 	struct event *timer;
 	int64_t armed_ms; /* deadline clock; 0: not armed */
+	bool held;
 };
 
 struct fire_job {
@@ -60,6 +61,8 @@ arm(struct timer_run *run, int64_t deadline_ms)
 	int64_t after_ms = deadline_ms - clock_deadline_ms();
 	struct timeval tv;
 
+	if (run->held)
+		return;
 	if (after_ms < 0)
 		after_ms = 0;
 	tv.tv_sec = (time_t)(after_ms / 1000);
@@ -129,8 +132,22 @@ timer_run_look(struct timer_run *run)
 {
 	const int64_t now_ms = clock_deadline_ms();
 
+	if (run->held)
+		return;
 	if (run->armed_ms == 0 || run->armed_ms > now_ms)
 		arm(run, now_ms);
+}
+
+void
+timer_run_hold(struct timer_run *run, bool hold)
+{
+	run->held = hold;
+	if (hold) {
+		(void)event_del(run->timer);
+		run->armed_ms = 0;
+	} else {
+		timer_run_look(run);
+	}
 }
 
 struct timer_run *

@@ -1,9 +1,11 @@
 /*
  * Fires the deadlines of calls: one libevent timer for the earliest of this
- * slot, and whatever another slot has left overdue.
+ * slot and those that it looks after, and whatever another has left overdue.
  */
 #ifndef KAP_TIMER_RUN_H
 #define KAP_TIMER_RUN_H
+
+#include <stdbool.h>
 
 #include "change.h"
 #include "dispatch.h"
@@ -23,5 +25,11 @@ void timer_run_free(struct timer_run **run);
  * often; the look itself happens once in the next turn.
  */
 void timer_run_look(struct timer_run *run);
+
+/*
+ * Fire nothing while held, for the slot's other process does. What was due
+ * before may still be on its way.
+ */
+void timer_run_hold(struct timer_run *run, bool hold);
 
 #endif

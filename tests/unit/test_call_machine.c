@@ -205,6 +205,19 @@ static const struct story stories[] = {
 	    { IN(TIMER, .timer = CALL_TIMER_GUARD), 0, CALL_ENDED,
 	        "-t1 drop release log *ended" },
 	  }, CALL_STATUS_CANCELED, CALL_END_API_HANGUP },
+	{ "its Stasis ends, and nothing tells of its own end", 1, 0, {
+	    BORN,
+	    { IN(UP, .attempt = 1), 0, CALL_ANSWERED,
+	        "-t0 +t1 *initiated -t1 charge +t2 *answered "
+	        "bridge-create bridge-add" },
+	    { IN(STASIS_START, .attempt = 1), 0, CALL_ANSWERED, "" },
+	    { IN(STASIS_END, .attempt = 1), 0, CALL_ANSWERED, "+t1" },
+	    { IN(TIMER, .timer = CALL_TIMER_GUARD), 0, CALL_ANSWERED,
+	        "-t1 drop +t1 hangup" },
+	    { IN(HANGUP_GONE), 0, CALL_ANSWERED, "+t1" },
+	    { IN(TIMER, .timer = CALL_TIMER_GUARD), 0, CALL_ENDED,
+	        "-t1 -t2 drop bridge-destroy log *ended" },
+	  }, CALL_STATUS_COMPLETED, CALL_END_LOST },
 	{ "rings longer than Asterisk should have let it", 1, 0, {
 	    BORN,
 	    { IN(RINGING, .attempt = 1), 0, CALL_RINGING,
@@ -337,6 +350,58 @@ test_stories(void **state)
 		tell_story(&stories[i]);
 }
 
+/* A ring timeout has no cause in Asterisk 16: the time tells it. */
+struct ring {
+	const char *name;
+	int64_t after_ms; /* from the first sign of the call to its end */
+	unsigned cause;
+	enum call_status status;
+	enum call_end_reason reason;
+};
+
+static const struct ring rings[] = {
+	{ "to the end", 30000, 0, CALL_STATUS_NO_ANSWER, CALL_END_NO_ANSWER },
+	{ "and heard of late", 29500, 0, CALL_STATUS_NO_ANSWER,
+	    CALL_END_NO_ANSWER },
+	{ "not so long", 28000, 0, CALL_STATUS_FAILED, CALL_END_NETWORK },
+	{ "to the end, with a cause", 30000, 17, CALL_STATUS_BUSY,
+	    CALL_END_BUSY },
+};
+
+static void
+test_ring_timeout_without_a_cause(void **state)
+{
+	const struct call_input born = IN(CREATE);
+	const struct call_input seen = IN(SEEN, .attempt = 1);
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rings) / sizeof(rings[0]); i++) {
+		const struct ring *ring = &rings[i];
+		const struct call_input gone = IN(DESTROYED, .attempt = 1,
+		    .cause = ring->cause);
+		const struct call_now then = { WALL_MS + ring->after_ms,
+			BOOT_MS + ring->after_ms, now.originate_timeout_ms };
+		const struct call none = fresh_call(1, 0);
+		struct call_effects effects;
+		struct call made;
+		struct call there;
+		struct call ended;
+
+		assert_int_equal(call_machine_step(&none, &born, &now, &made,
+		    &effects), 0);
+		assert_int_equal(call_machine_step(&made, &seen, &now, &there,
+		    &effects), 0);
+		assert_int_equal(call_machine_step(&there, &gone, &then,
+		    &ended, &effects), 0);
+		if (ended.status != ring->status ||
+		    ended.end_reason != ring->reason)
+			fail_msg("%s: %s/%s", ring->name, call_status_name(
+			    (enum call_status)ended.status),
+			    call_end_reason_name((enum call_end_reason)
+			        ended.end_reason));
+	}
+}
+
 /* What a random walk has seen so far. */
 struct tally {
 	int charges;
@@ -445,6 +510,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_stories),
+		cmocka_unit_test(test_ring_timeout_without_a_cause),
 		cmocka_unit_test(test_random_walks),
 	};
 

@@ -118,6 +118,50 @@ test_message_of_another_size(void **state KAP_UNUSED)
 	(void)close(ends[1]);
 }
 
+static int
+count_descriptors(void)
+{
+	int count = 0;
+
+	for (int fd = 0; fd < 256; fd++)
+		count += fcntl(fd, F_GETFD) >= 0;
+	return count;
+}
+
+/* None of two descriptors stays behind, and none is taken for the one. */
+static void
+test_message_with_two_descriptors(void **state KAP_UNUSED)
+{
+	struct child_message message = { .kind = CHILD_MSG_EVENTS_FD };
+	struct iovec part = { &message, sizeof(message) };
+	union {
+		char bytes[CMSG_SPACE(2 * sizeof(int))];
+		struct cmsghdr align;
+	} control = { .bytes = { 0 } };
+	const struct msghdr header = { .msg_iov = &part, .msg_iovlen = 1,
+		.msg_control = control.bytes,
+		.msg_controllen = sizeof(control.bytes) };
+	struct cmsghdr *cmsg = CMSG_FIRSTHDR(&header);
+	int ends[2];
+	int open_before;
+	int fd;
+
+	make_channel(ends);
+	cmsg->cmsg_level = SOL_SOCKET;
+	cmsg->cmsg_type = SCM_RIGHTS;
+	cmsg->cmsg_len = CMSG_LEN(sizeof(ends));
+	memcpy(CMSG_DATA(cmsg), ends, sizeof(ends));
+	assert_int_equal(sendmsg(ends[0], &header, 0),
+	    (ssize_t)sizeof(message));
+	open_before = count_descriptors();
+	assert_int_equal(child_message_receive(ends[1], &message, &fd),
+	    -KAP_PROTO);
+	assert_int_equal(fd, -1);
+	assert_int_equal(count_descriptors(), open_before);
+	(void)close(ends[0]);
+	(void)close(ends[1]);
+}
+
 /* Text from a peer always ends within its field. */
 static void
 test_message_text_is_bounded(void **state KAP_UNUSED)
@@ -205,10 +249,22 @@ on_bell(void *ctx KAP_UNUSED)
 }
 
 static void
+on_alone(void *ctx KAP_UNUSED)
+{
+	say("alone");
+}
+
+static void
 on_message(void *ctx KAP_UNUSED, const struct child_message *message, int fd)
 {
 	const char byte = '!';
 
+	if (message->kind == CHILD_MSG_READ)
+		child_runtime_heed_bell(&runtime, true);
+	if (message->kind == CHILD_MSG_STOP_READING) {
+		child_runtime_heed_bell(&runtime, false);
+		say("deaf");
+	}
 	if (message->kind == CHILD_MSG_LISTENER &&
 	    write(fd, &byte, 1) == 1 && close(fd) == 0)
 		say("wrote");
@@ -243,7 +299,8 @@ static int
 run_as_child(int argc, char **argv)
 {
 	static const struct child_callbacks callbacks = { .on_drain = on_drain,
-		.on_bell = on_bell, .on_message = on_message };
+		.on_bell = on_bell, .on_message = on_message,
+		.on_alone = on_alone };
 
 	child_runtime_init(&runtime, argc, argv, CHILD_WORKER, &callbacks,
 	    NULL);
@@ -299,7 +356,7 @@ make_config(void)
 }
 
 static void
-spawn_child(struct child *child, const struct spawn_fds *fds)
+spawn_child(struct child *child, const struct spawn_fds *fds, bool beside)
 {
 	char name[] = "kaphila-worker";
 	char option[] = "--child";
@@ -307,8 +364,10 @@ spawn_child(struct child *child, const struct spawn_fds *fds)
 	char three[] = "3";
 	char generation[] = "--generation";
 	char nine[] = "9";
+	char beside_option[] = "--beside";
+	char eight[] = "8";
 	char *const argv[] = { name, option, slot, three, generation, nine,
-		NULL };
+		beside ? beside_option : NULL, eight, NULL };
 	const int saved = dup(STDERR_FILENO);
 
 	child->log = memfd_create("log", MFD_CLOEXEC);
@@ -320,8 +379,19 @@ spawn_child(struct child *child, const struct spawn_fds *fds)
 	(void)close(saved);
 }
 
+/* Generation 8 of the slot, as far as the statistics know. */
+static void
+set_predecessor(struct stats_file *stats, bool lives)
+{
+	struct stats_row *row =
+	    &stats->rows[stats_row_index(CHILD_BELL_WORKER + 3, 8)];
+
+	atomic_store(&row->generation, 8);
+	atomic_store(&row->pid, lives ? 1 : 0);
+}
+
 static int
-start_child(void **state)
+start_one(void **state, bool beside)
 {
 	static struct child child;
 	struct spawn_fds fds;
@@ -344,7 +414,8 @@ start_child(void **state)
 	fds.at[CHILD_FD_STATS] = make_stats(&child.stats);
 	fds.at[CHILD_FD_LISTEN] = child.listener;
 	fds.at[CHILD_FD_BELLS + CHILD_BELL_WORKER + 3] = child.bell;
-	spawn_child(&child, &fds);
+	set_predecessor(child.stats, beside);
+	spawn_child(&child, &fds, beside);
 	(void)close(ends[1]);
 	for (int i = 0; i < 3; i++)
 		(void)close(strays[i]);
@@ -352,6 +423,18 @@ start_child(void **state)
 	(void)close(fds.at[CHILD_FD_STATS]);
 	*state = &child;
 	return 0;
+}
+
+static int
+start_child(void **state)
+{
+	return start_one(state, false);
+}
+
+static int
+start_child_beside(void **state)
+{
+	return start_one(state, true);
 }
 
 static int
@@ -474,6 +557,82 @@ test_child_hears_its_bell(void **state)
 	/* three rings, one look: it was cleared before */
 	assert_int_equal(read(child->bell, &left, sizeof(left)), -1);
 	assert_int_equal(errno, EAGAIN);
+	send_message(child, CHILD_MSG_DRAIN, 9, -1);
+	expect_message(child, CHILD_MSG_STOPPING, "asked");
+	assert_int_equal(wait_for_end(child), 0);
+}
+
+static void
+ring_bell(const struct child *child)
+{
+	const uint64_t ring = 1;
+
+	assert_int_equal(write(child->bell, &ring, sizeof(ring)),
+	    sizeof(ring));
+}
+
+/* No message has come; the child's last one is older than what it was to
+ * ignore. */
+static void
+expect_silence(const struct child *child)
+{
+	struct pollfd poll_fd = { .fd = child->control, .events = POLLIN };
+
+	assert_int_equal(poll(&poll_fd, 1, 0), 0);
+}
+
+/* SIGHUP changes nothing in the child: it asks, and goes on. */
+static void
+test_child_asks_for_a_successor(void **state)
+{
+	struct child *child = *state;
+
+	expect_start(child);
+	assert_int_equal(kill(child->pid, SIGHUP), 0);
+	expect_message(child, CHILD_MSG_RESTART, "");
+	ring_bell(child);
+	expect_message(child, CHILD_MSG_STOPPING, "bell");
+	send_message(child, CHILD_MSG_DRAIN, 9, -1);
+	expect_message(child, CHILD_MSG_STOPPING, "asked");
+	assert_int_equal(wait_for_end(child), 0);
+}
+
+/* A ring that it left alone is there for the other process of the slot. */
+static void
+test_child_leaves_rings_to_another(void **state)
+{
+	struct child *child = *state;
+	uint64_t rings;
+
+	expect_start(child);
+	send_message(child, CHILD_MSG_STOP_READING, 9, -1);
+	expect_message(child, CHILD_MSG_STOPPING, "deaf");
+	ring_bell(child);
+	send_message(child, CHILD_MSG_STOP_READING, 9, -1);
+	expect_message(child, CHILD_MSG_STOPPING, "deaf");
+	assert_int_equal(read(child->bell, &rings, sizeof(rings)),
+	    sizeof(rings));
+	ring_bell(child);
+	send_message(child, CHILD_MSG_READ, 9, -1);
+	expect_message(child, CHILD_MSG_STOPPING, "bell");
+}
+
+/* It begins to listen when its predecessor is gone, and is told so once. */
+static void
+test_child_beside_another(void **state)
+{
+	struct child *child = *state;
+
+	expect_start(child);
+	ring_bell(child);
+	send_message(child, CHILD_MSG_STOP_READING, 9, -1);
+	expect_message(child, CHILD_MSG_STOPPING, "deaf");
+	expect_silence(child);
+	set_predecessor(child->stats, false);
+	expect_message(child, CHILD_MSG_STOPPING, "alone");
+	expect_message(child, CHILD_MSG_STOPPING, "bell");
+	set_predecessor(child->stats, true);
+	set_predecessor(child->stats, false);
 	send_message(child, CHILD_MSG_DRAIN, 9, -1);
 	expect_message(child, CHILD_MSG_STOPPING, "asked");
 	assert_int_equal(wait_for_end(child), 0);
@@ -699,6 +858,7 @@ main(int argc, char **argv)
 		cmocka_unit_test(test_message),
 		cmocka_unit_test(test_message_with_descriptor),
 		cmocka_unit_test(test_message_of_another_size),
+		cmocka_unit_test(test_message_with_two_descriptors),
 		cmocka_unit_test(test_message_text_is_bounded),
 		cmocka_unit_test(test_message_queue_is_full),
 		cmocka_unit_test(test_bell_indexes),
@@ -706,6 +866,10 @@ main(int argc, char **argv)
 		WITH_CHILD(test_child_drains_by_signal),
 		WITH_CHILD(test_child_notices_the_masters_death),
 		WITH_CHILD(test_child_hears_its_bell),
+		WITH_CHILD(test_child_asks_for_a_successor),
+		WITH_CHILD(test_child_leaves_rings_to_another),
+		cmocka_unit_test_setup_teardown(test_child_beside_another,
+		    start_child_beside, end_child),
 		WITH_CHILD(test_child_heeds_generations),
 		WITH_CHILD(test_child_says_where_it_hung),
 		cmocka_unit_test(test_refused_starts),

@@ -19,6 +19,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -248,6 +249,19 @@ on_due(evutil_socket_t fd KAP_UNUSED, short what KAP_UNUSED,
 		child_runtime_ready(&fake.runtime);
 	else
 		(void)event_add(fake.on_due, &again);
+}
+
+static int
+check_readers(void)
+{
+	const char *dir = getenv(DIR_ENV);
+
+	if (exists(dir, "bad check")) {
+		append_line(dir, "check fails\n");
+		return 1;
+	}
+	append_line(dir, "readers are checked\n");
+	return 0;
 }
 
 static void
@@ -1045,6 +1059,24 @@ test_crash_loop(void **state KAP_UNUSED)
 	wait_log("worker.0.1 give back 1\n");
 }
 
+/* What it left in the store would pin pages until the next death. */
+static void
+test_failed_reader_check_is_run_again(void **state KAP_UNUSED)
+{
+	char path[PATH_MAX];
+
+	start(1);
+	wait_served();
+	write_file("bad check", "");
+	assert_int_equal(kill(pid_of(worker(0)), SIGKILL), 0);
+	wait_log("check fails\n");
+	path_in(path, world.dir, "bad check");
+	assert_int_equal(unlink(path), 0);
+	wait_log("worker.0.2 read 0");
+	EXPECT_ORDER("check fails\n", "readers are checked\n");
+	assert_false(log_has("worker.0.3 start"));
+}
+
 static void
 test_config_and_pause(void **state KAP_UNUSED)
 {
@@ -1196,6 +1228,53 @@ test_scaling_without_steering(void **state KAP_UNUSED)
 	stop_load(&load);
 }
 
+/* Take every descriptor but `left`; returns how many `out` has. */
+static size_t
+take_descriptors(int *out, size_t size, size_t left)
+{
+	size_t count = 0;
+
+	while (count < size && (out[count] = dup(STDERR_FILENO)) >= 0)
+		count++;
+	assert_int_equal(errno, EMFILE);
+	while (left-- > 0)
+		(void)close(out[--count]);
+	return count;
+}
+
+/* An admin listener that nobody serves would take its share of connects. */
+static void
+test_scaling_without_listeners(void **state KAP_UNUSED)
+{
+	static int taken[512];
+	const int other = memfd_create("no listener", MFD_CLOEXEC);
+	struct kap_errmsg msg = { .text = "" };
+	struct rlimit before;
+	struct rlimit few;
+	uint64_t id;
+	size_t count;
+
+	start(1);
+	wait_served();
+	assert_true(dup2(other, worker(0)->admin_fd) >= 0);
+	(void)close(other);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	few = before;
+	few.rlim_cur = 512;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+	count = take_descriptors(taken, 512, 3); /* of the 4 it would take */
+	assert_int_equal(operation_scale(&world.children, 3, &id, &msg),
+	    -KAP_IO);
+	while (count > 0)
+		(void)close(taken[--count]);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+	assert_int_equal(worker(1)->admin_fd, -1);
+	assert_int_equal(worker(2)->admin_fd, -1);
+	wait_log("worker.0.1 borrow 1\n");
+	assert_string_equal(finish(begin_scale(3)), "");
+	wait_served();
+}
+
 #define IN_WORLD(test) \
 	cmocka_unit_test_setup_teardown(test, make_folder, remove_folder)
 
@@ -1218,17 +1297,19 @@ main(int argc, char **argv)
 		IN_WORLD(test_operations_are_forgotten),
 		IN_WORLD(test_restart_of_a_slot_that_backs_off),
 		IN_WORLD(test_crash_loop),
+		IN_WORLD(test_failed_reader_check_is_run_again),
 		IN_WORLD(test_config_and_pause),
 		IN_WORLD(test_drain_with_a_successor_under_way),
 		IN_WORLD(test_scaling),
 		IN_WORLD(test_adopted_streams_outlive_their_reader),
 		IN_WORLD(test_scaling_that_fails),
 		IN_WORLD(test_scaling_without_steering),
+		IN_WORLD(test_scaling_without_listeners),
 	};
 
 	/* the reader check, for a store that isn't there */
 	if (argc > 1 && strcmp(argv[1], READER_CHECK_OPTION) == 0)
-		return 0;
+		return check_readers();
 	/* started anew, with other arguments, this is a child */
 	if (argc > 1)
 		return run_as_child(argc, argv);

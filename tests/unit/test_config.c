@@ -236,6 +236,31 @@ test_dump_reads_back(void **state KAP_UNUSED)
 	}
 }
 
+/* A line as long as may be stays so, and a ';' begins no comment. */
+static void
+test_dump_reads_back_the_utmost(void **state KAP_UNUSED)
+{
+	struct kap_errmsg msg = { .text = "" };
+	char dsn[195];
+	char text[400];
+	struct config config;
+	struct config back;
+	char *dump;
+
+	memset(dsn, 'x', sizeof(dsn) - 1);
+	dsn[sizeof(dsn) - 1] = '\0';
+	(void)snprintf(text, sizeof(text), "[postgres]\ndsn=%s\n"
+	    "[auth]\npepper=;123456789abcdef0123456789abcdef\n", dsn);
+	assert_int_equal(load_text(&config, text, &msg), 0);
+	dump = dump_text(&config, true, false);
+	if (load_text(&back, dump, &msg) != 0)
+		fail_msg("the dump doesn't load: %s", msg.text);
+	assert_string_equal(back.postgres.dsn, dsn);
+	assert_string_equal(back.auth.pepper,
+	    ";123456789abcdef0123456789abcdef");
+	free(dump);
+}
+
 static void
 test_dump_masks_secrets(void **state KAP_UNUSED)
 {
@@ -322,7 +347,7 @@ test_man_has_every_key(void **state KAP_UNUSED)
 			    line);
 		else if (*line != '\0')
 			(void)snprintf(expect, sizeof(expect), ".It Cm %.*s\n",
-			    (int)strcspn(line, " "), line);
+			    (int)strcspn(line, "="), line);
 		else
 			continue;
 		at = strstr(at, expect);
@@ -578,6 +603,7 @@ main(void)
 		cmocka_unit_test(test_indented_lines),
 		cmocka_unit_test(test_missing_file),
 		cmocka_unit_test(test_dump_reads_back),
+		cmocka_unit_test(test_dump_reads_back_the_utmost),
 		cmocka_unit_test(test_dump_masks_secrets),
 		cmocka_unit_test(test_dump_tells_reach),
 		cmocka_unit_test(test_man_has_every_key),

@@ -305,6 +305,13 @@ say_number(struct http_sink *sink, const struct http_sink_note *note,
 	return (struct http_sink_plan){ .status = number };
 }
 
+static uint64_t
+tries_that_ended(unsigned result)
+{
+	return atomic_load(&stats_row()->cells[
+	    stats_cell(STATS_deliveries, result, 0)]);
+}
+
 static void
 test_what_counts_as_taken(void **arg)
 {
@@ -320,11 +327,20 @@ test_what_counts_as_taken(void **arg)
 		{ 503, false },
 	};
 	const size_t count = sizeof(cases) / sizeof(cases[0]);
-	const uint64_t before = atomic_load(
-	    &stats_row()->counters[STATS_webhooks_failed]);
+	static const struct {
+		enum stats_delivery_result result;
+		unsigned count;
+	} wanted[] = {
+		{ STATS_DELIVERY_2XX, 5 }, { STATS_DELIVERY_3XX, 5 },
+		{ STATS_DELIVERY_4XX, 5 }, { STATS_DELIVERY_5XX, 2 },
+		{ STATS_DELIVERY_TIMEOUT, 0 }, { STATS_DELIVERY_OTHER, 0 },
+	};
+	uint64_t before[STATS_DELIVERY_RESULTS];
 	struct state *state = *arg;
 	unsigned failed = 0;
 
+	for (unsigned i = 0; i < STATS_DELIVERY_RESULTS; i++)
+		before[i] = tries_that_ended(i);
 	state->sink.decide = say_number;
 	for (size_t i = 0; i < count; i++) {
 		webhook_fixture_add(state->scratch.store, cases[i].status,
@@ -335,8 +351,9 @@ test_what_counts_as_taken(void **arg)
 	run_until(state, none_new);
 	assert_int_equal(state->sink.count, count);
 	assert_int_equal(count_retries(state), failed);
-	assert_int_equal(atomic_load(
-	    &stats_row()->counters[STATS_webhooks_failed]) - before, failed);
+	for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++)
+		assert_int_equal(tries_that_ended(wanted[i].result) -
+		    before[wanted[i].result], wanted[i].count);
 }
 
 /* What a failure leaves in the store. */

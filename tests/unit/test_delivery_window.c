@@ -385,6 +385,62 @@ test_backoff(void **state)
 	}
 }
 
+/* A reload: more at once, then fewer; what is held stays. */
+static void
+test_other_limits(void **state)
+{
+	const struct window_limits more = { 12, 8 };
+	const struct window_limits fewer = { 3, 2 };
+	struct window *window = open_window(4, 2);
+	struct delivery *started[16];
+	unsigned count;
+
+	(void)state;
+	for (unsigned i = 0; i < 10; i++) {
+		char call[16];
+
+		(void)snprintf(call, sizeof(call), "1.%u", i);
+		(void)add(window, i < 8 ? A : B, call, 0);
+	}
+	count = start_all(window, started, 16);
+	assert_int_equal(count, 4); /* two of each */
+	window_set_limits(window, &more);
+	count += start_all(window, started + count, 12);
+	assert_int_equal(count, 10);
+	window_set_limits(window, &fewer);
+	assert_int_equal(window_under_way(window), 10);
+	(void)add(window, A, "2.1", 0);
+	while (count > 2) {
+		assert_null(window_next(window));
+		finish(window, started[--count], false);
+	}
+	assert_int_equal(window_target(window, A)->limit, 2);
+	assert_non_null(window_next(window));
+	assert_null(window_next(window));
+	window_free(&window);
+}
+
+/* One that was slow is not let off by a reload, nor over the new limit. */
+static void
+test_other_limits_of_a_slow_target(void **state)
+{
+	const struct window_limits limits[] = { { 64, 32 }, { 64, 4 } };
+	struct window *window = open_window(64, 16);
+
+	(void)state;
+	(void)add(window, A, "1.1", 0);
+	finish(window, window_next(window), true);
+	assert_int_equal(window_target(window, A)->limit, 8);
+	assert_int_equal(window_target(window, B)->limit, 16);
+	window_set_limits(window, &limits[0]);
+	assert_int_equal(window_target(window, A)->limit, 8);
+	assert_int_equal(window_target(window, B)->limit, 32);
+	window_set_limits(window, &limits[1]);
+	assert_int_equal(window_target(window, A)->limit, 4);
+	assert_int_equal(window_target(window, B)->limit, 4);
+	window_free(&window);
+}
+
 int
 main(void)
 {
@@ -400,6 +456,8 @@ main(void)
 		cmocka_unit_test(test_refill),
 		cmocka_unit_test(test_target_names),
 		cmocka_unit_test(test_many_targets),
+		cmocka_unit_test(test_other_limits),
+		cmocka_unit_test(test_other_limits_of_a_slow_target),
 		cmocka_unit_test(test_backoff),
 	};
 

@@ -343,6 +343,14 @@ test_successor_finds_a_gap(void **state)
 	frames_free(&frames);
 }
 
+/* Another link of the same slot, as a successor has it. */
+static void
+make_other(struct bench *bench)
+{
+	event_link_free(&bench->link);
+	make_link(bench);
+}
+
 static void
 test_stop_leaves_the_connection(void **state)
 {
@@ -360,6 +368,64 @@ test_stop_leaves_the_connection(void **state)
 	assert_int_equal(bench->gones, 0);
 	assert_non_null(bench->server.peer);
 	frames_free(&frames);
+}
+
+/* The master refused the socket at first: the last chance is not missed. */
+static void
+test_stop_hands_over_at_last(void **state)
+{
+	struct bench *bench = *state;
+
+	bench->refuse_hand_overs = 1;
+	come_up(bench);
+	assert_int_equal(bench->master_fd, -1);
+	event_link_stop(bench->link);
+	assert_int_equal(bench->hand_overs, 2);
+	assert_true(bench->master_fd >= 0);
+	/* …and the connection goes on from there */
+	make_other(bench);
+	event_link_start(bench->link, fcntl(bench->master_fd, F_DUPFD_CLOEXEC,
+	    3));
+	RUN_UNTIL(bench->base, bench->ups == 2);
+	assert_true(bench->resumed);
+	assert_int_equal(bench->server.accepted, 1);
+}
+
+static void
+test_end_says_goodbye(void **state)
+{
+	struct bench *bench = *state;
+
+	come_up(bench);
+	event_link_end(bench->link);
+	assert_int_equal(event_link_state(bench->link), EVENT_LINK_STOPPED);
+	assert_int_equal(bench->gones, 0); /* the owner says so in its words */
+	RUN_UNTIL(bench->base, bench->server.peer == NULL);
+	assert_int_equal(bench->server.goodbyes, 1);
+}
+
+/* Whoever took the app over has it for a while; then it is taken back. */
+static void
+test_taken_over(void **state)
+{
+	struct bench *bench = *state;
+
+	come_up(bench);
+	server_send_text(&bench->server, "{\"type\":\"ApplicationReplaced\","
+	    "\"application\":\"kaphila-1-2\"}");
+	RUN_UNTIL(bench->base, bench->downs == 1);
+	assert_non_null(strstr(bench->reason, "took the Stasis app over"));
+	assert_int_equal(bench->gones, 1);
+	/* far longer than the usual wait, which is 40 ms here at the most */
+	for (int i = 0; i < 10; i++) {
+		const struct timeval piece = { .tv_usec = 20000 };
+
+		(void)event_base_loopexit(bench->base, &piece);
+		(void)event_base_dispatch(bench->base);
+	}
+	assert_int_equal(bench->server.accepted, 1);
+	RUN_UNTIL(bench->base, bench->ups == 2);
+	assert_false(bench->resumed);
 }
 
 static void
@@ -439,6 +505,9 @@ main(void)
 		TEST(test_successor_resumes),
 		TEST(test_successor_finds_a_gap),
 		TEST(test_stop_leaves_the_connection),
+		TEST(test_stop_hands_over_at_last),
+		TEST(test_end_says_goodbye),
+		TEST(test_taken_over),
 		TEST(test_silence),
 		TEST(test_names_are_refused),
 		TEST(test_real_asterisk),

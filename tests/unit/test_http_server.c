@@ -313,13 +313,35 @@ counted(enum stats_counter counter)
 	return atomic_load(&stats_row()->counters[counter]);
 }
 
+/* Requests for a route that were answered with a status; 0: any. */
+static uint64_t
+requests_of(unsigned route, unsigned status)
+{
+	const struct stats_http *http = &stats_row()->http;
+	uint64_t found = 0;
+
+	for (unsigned i = 0; i < STATS_HTTP_CELLS; i++) {
+		const uint32_t key = atomic_load(&http->keys[i]);
+
+		if (key != 0 && stats_http_key_route(key) == route &&
+		    (status == 0 || stats_http_key_status(key) == status))
+			found += atomic_load(&http->counts[i]);
+	}
+	return found;
+}
+
 static void
 test_counters(void **state)
 {
 	struct http_fixture *f = *state;
-	const uint64_t requests = counted(STATS_http_requests);
-	const uint64_t errors4 = counted(STATS_http_errors_4xx);
-	const uint64_t errors5 = counted(STATS_http_errors_5xx);
+	const unsigned echo = stats_route("/echo");
+	const unsigned busy = stats_route("/busy");
+	const uint64_t echoes = requests_of(echo, 200);
+	const unsigned json = stats_route("/json");
+	const uint64_t wrong = requests_of(json, 405);
+	const uint64_t any = requests_of(json, 0);
+	const uint64_t busies = requests_of(busy, 503);
+	const uint64_t nowhere = requests_of(STATS_ROUTES_MAX, 404);
 	const uint64_t refused = counted(STATS_http_refused);
 	const uint64_t connections = counted(STATS_http_connections);
 	struct http_peer peer;
@@ -327,10 +349,13 @@ test_counters(void **state)
 	ask(f, &peer, "GET /echo HTTP/1.1\r\n" HOST "\r\n"
 	    "GET /nowhere HTTP/1.1\r\n" HOST "\r\n"
 	    "GET /busy HTTP/1.1\r\n" HOST "\r\n"
+	    "DELETE /json HTTP/1.1\r\n" HOST "\r\n"
 	    "nonsense\r\n\r\n");
-	assert_int_equal(counted(STATS_http_requests), requests + 3);
-	assert_int_equal(counted(STATS_http_errors_4xx), errors4 + 1);
-	assert_int_equal(counted(STATS_http_errors_5xx), errors5 + 1);
+	assert_int_equal(requests_of(echo, 200), echoes + 1);
+	assert_int_equal(requests_of(json, 405), wrong + 1);
+	assert_int_equal(requests_of(json, 0), any + 1);
+	assert_int_equal(requests_of(busy, 503), busies + 1);
+	assert_int_equal(requests_of(STATS_ROUTES_MAX, 404), nowhere + 1);
 	assert_int_equal(counted(STATS_http_refused), refused + 1);
 	assert_int_equal(counted(STATS_http_connections), connections + 1);
 	peer_close(&peer);
@@ -436,6 +461,73 @@ test_full_server_waits(void **state)
 		peer_close(&peers[i + 1]);
 	}
 	RUN_UNTIL(f->base, fixture_live(f) == 0);
+}
+
+/* A reload: for connections and requests that begin from then on. */
+static void
+test_other_limits(void **state)
+{
+	struct http_fixture *f = *state;
+	struct http_server_config config;
+	struct http_peer peers[3];
+	char request[200];
+
+	fixture_stop(f);
+	fixture_config(&config);
+	config.max_connections = 1;
+	config.idle_timeout_ms = 60000;
+	fixture_start(f, &config);
+	for (size_t i = 0; i < 2; i++) {
+		peer_connect(&peers[i], f);
+		peer_send(&peers[i], "GET /echo HTTP/1.1\r\n" HOST "\r\n");
+	}
+	RUN_UNTIL(f->base, peer_status(&peers[0], 0) == 200);
+	assert_int_equal(fixture_live(f), 1);
+	config.max_connections = 3;
+	config.max_body_bytes = 10;
+	config.idle_timeout_ms = 20;
+	http_server_reconfigure(f->server, &config);
+	/* the one that waited is let in, and is idle for the new time */
+	RUN_UNTIL(f->base, peer_status(&peers[1], 0) == 200);
+	RUN_UNTIL(f->base, peer_is_done(&peers[1]));
+	/* the first one's wait goes on as it began */
+	assert_false(peer_is_done(&peers[0]));
+	(void)snprintf(request, sizeof(request), "POST /json HTTP/1.1\r\n"
+	    HOST "Content-Length: 11\r\n\r\n{\"a\":12345}");
+	peer_send(&peers[0], request);
+	RUN_UNTIL(f->base, peer_status(&peers[0], 1) != 0);
+	assert_int_equal(peer_status(&peers[0], 1), 413);
+	config.max_body_bytes = 11;
+	http_server_reconfigure(f->server, &config);
+	peer_connect(&peers[2], f);
+	peer_send(&peers[2], request);
+	RUN_UNTIL(f->base, peer_status(&peers[2], 0) != 0);
+	assert_int_equal(peer_status(&peers[2], 0), 200);
+	for (size_t i = 0; i < 3; i++)
+		peer_close(&peers[i]);
+	RUN_UNTIL(f->base, fixture_live(f) == 0);
+}
+
+/* libevent has room for 256 waits that many share; more must work, too. */
+static void
+test_other_times_again_and_again(void **state)
+{
+	struct http_fixture *f = *state;
+	struct http_server_config config;
+	struct http_peer peer;
+
+	fixture_config(&config);
+	for (int i = 0; i < 300; i++) {
+		config.idle_timeout_ms = 100000 + i;
+		http_server_reconfigure(f->server, &config);
+	}
+	config.idle_timeout_ms = 21;
+	http_server_reconfigure(f->server, &config);
+	peer_connect(&peer, f);
+	peer_send(&peer, "GET /echo HTTP/1.1\r\n" HOST "\r\n");
+	RUN_UNTIL(f->base, peer_is_done(&peer));
+	assert_int_equal(peer_status(&peer, 0), 200);
+	peer_close(&peer);
 }
 
 static void
@@ -666,6 +758,8 @@ main(void)
 		TEST(test_more_listeners),
 		TEST(test_bad_listeners),
 		TEST(test_full_server_waits),
+		TEST(test_other_limits),
+		TEST(test_other_times_again_and_again),
 		TEST(test_flood_of_connects),
 		cmocka_unit_test(test_out_of_descriptors),
 		TEST(test_drain_of_nothing),

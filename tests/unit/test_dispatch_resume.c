@@ -1,0 +1,503 @@
+/*
+ * Who takes up what is left in the outbox: a table of who took the command,
+ * whether that process lives, whose the call is, and what this process is.
+ * With a real store, a real statistics file, and a server that is asked.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cjson/cJSON.h>
+#include <cmocka.h>
+
+#include "ari_bench_fixture.h"
+#include "ari_server_fixture.h"
+#include "shared/account.h"
+#include "shared/clock.h"
+#include "shared/stats.h"
+#include "worker/dispatch.h"
+
+#define OWN_SLOT 0
+#define OWN_GENERATION 2
+#define WORKERS 2
+#define KEY_ID 5
+
+enum left { LEFT_WAITING, LEFT_SENT };
+
+struct bench {
+	struct scratch store;
+	struct event_base *base;
+	struct turn *turn;
+	struct config config;
+	struct server server;
+	struct ari_command_link *link;
+	struct change_maker maker;
+	struct stream_states streams;
+	struct dispatch *dispatch;
+	bool up;
+	bool asked_last;   /* the question behind all others is answered */
+	char request[200]; /* the first that the dispatch made; or empty */
+	unsigned known;    /* times originate_known was called */
+};
+
+static struct stats_file *stats;
+
+/* ---- the server ---- */
+
+static void
+reply(struct server *server, const char *id, const char *body)
+{
+	cJSON *json = cJSON_CreateObject();
+	char *text;
+
+	(void)cJSON_AddStringToObject(json, "type", "RESTResponse");
+	(void)cJSON_AddStringToObject(json, "request_id", id);
+	(void)cJSON_AddNumberToObject(json, "status_code", 200);
+	(void)cJSON_AddStringToObject(json, "message_body", body);
+	text = cJSON_PrintUnformatted(json);
+	server_send_text(server, text);
+	free(text);
+	cJSON_Delete(json);
+}
+
+static void
+on_text(struct server *server, const char *text, void *arg)
+{
+	struct bench *bench = arg;
+	cJSON *json = cJSON_Parse(text);
+	const char *uri = cJSON_GetStringValue(
+	    cJSON_GetObjectItemCaseSensitive(json, "uri"));
+	const char *method = cJSON_GetStringValue(
+	    cJSON_GetObjectItemCaseSensitive(json, "method"));
+	const bool is_info = strncmp(uri, "asterisk/info", 13) == 0;
+
+	if (!is_info && strcmp(uri, "last") != 0 && bench->request[0] == '\0')
+		(void)snprintf(bench->request, sizeof(bench->request),
+		    "%s %s", method, uri);
+	reply(server, cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(
+	    json, "request_id")), is_info ? "{\"system\":{\"version\":\"22\","
+	    "\"entity_id\":\"x\"},\"status\":{\"startup_time\":\"y\"}}" :
+	    "{}");
+	cJSON_Delete(json);
+}
+
+static void
+on_lane_up(void *ctx, const struct ari_server *server)
+{
+	struct bench *bench = ctx;
+
+	(void)server;
+	bench->up = true;
+}
+
+static void
+on_lane_down(void *ctx, const char *reason)
+{
+	(void)ctx;
+	fail_msg("the link went down: %s", reason);
+}
+
+static const struct ari_command_ops lane_ops = { on_lane_up, on_lane_down };
+
+static void
+on_last(void *arg, int status, const char *body, size_t len)
+{
+	struct bench *bench = arg;
+
+	(void)body;
+	(void)len;
+	assert_int_equal(status, 200);
+	bench->asked_last = true;
+}
+
+/* ---- the dispatch ---- */
+
+static void
+on_watch(void *ctx, const struct change *change)
+{
+	(void)ctx;
+	(void)change;
+}
+
+static void
+on_known(void *ctx, const char *call_id)
+{
+	struct bench *bench = ctx;
+
+	(void)call_id;
+	bench->known++;
+}
+
+static void
+on_nothing(void *ctx)
+{
+	(void)ctx;
+}
+
+static void
+make_dispatch(struct bench *bench)
+{
+	const struct dispatch_options options = {
+		.base = bench->base,
+		.turn = bench->turn,
+		.store = bench->store.store,
+		.config = &bench->config,
+		.maker = &bench->maker,
+		.originate = &bench->link,
+		.control = &bench->link,
+		.streams = &bench->streams,
+		.watch = on_watch,
+		.originate_known = on_known,
+		.timers_changed = on_nothing,
+		.ledger_grew = on_nothing,
+		.ctx = bench,
+	};
+	struct kap_errmsg msg;
+
+	bench->maker = (struct change_maker){ .slot = OWN_SLOT,
+		.generation = OWN_GENERATION, .node = 1,
+		.originate_timeout_ms = 5000 };
+	bench->dispatch = dispatch_new(&options);
+	assert_non_null(bench->dispatch);
+	assert_int_equal(ari_command_open(&bench->link, bench->base,
+	    &bench->config, OWN_SLOT, "control", &lane_ops, bench, &msg), 0);
+	RUN_UNTIL(bench->base, bench->up);
+	dispatch_set_ready(bench->dispatch, true);
+}
+
+static void
+bench_open(struct bench *bench)
+{
+	memset(bench, 0, sizeof(*bench));
+	scratch_open(&bench->store);
+	bench->base = event_base_new();
+	bench->turn = turn_new(bench->base, bench->store.store);
+	server_open(&bench->server, bench->base);
+	bench->server.on_text = on_text;
+	bench->server.arg = bench;
+	server_config(&bench->server, &bench->config);
+	make_dispatch(bench);
+}
+
+static void
+bench_close(struct bench *bench)
+{
+	ari_command_close(&bench->link);
+	/* parted in good order */
+	RUN_UNTIL(bench->base, bench->server.peer == NULL);
+	assert_int_equal(bench->server.goodbyes, 1);
+	turn_flush(bench->turn);
+	dispatch_free(&bench->dispatch);
+	turn_free(&bench->turn);
+	server_close(&bench->server);
+	event_base_free(bench->base);
+	scratch_remove(&bench->store);
+}
+
+/* ---- what lies in the outbox ---- */
+
+struct scene {
+	const char *name;
+	unsigned call_slot;
+	enum call_command_kind kind;
+	enum left left;
+	unsigned taker_slot;
+	uint32_t taker_generation;
+	bool taker_lives;
+	bool relieved;
+	enum stream_reader stream; /* of the call's slot */
+	const char *asks; /* the method of what is asked; NULL: nothing */
+};
+
+static void
+create_call(struct store_txn *txn, const struct scene *scene,
+    char id_out[CALL_ID_SIZE])
+{
+	const struct change_maker maker = { .slot = scene->call_slot,
+		.generation = 77, .node = 1, .originate_timeout_ms = 5000 };
+	const struct call_input accepted = { .kind = CALL_IN_ORIGINATE_OK,
+		.attempt = 1, .at_ms = clock_wall_ms() };
+	const struct call_input hangup = { .kind = CALL_IN_HANGUP,
+		.at_ms = clock_wall_ms() };
+	const struct call_cold cold = { .trunk_count = 1,
+		.trunk_names = { "a" }, .endpoints = { "PJSIP/001@a" },
+		.webhook_url = "", .metadata = "", .voice = "" };
+	struct call call = { .version = CALL_VERSION, .key_id = KEY_ID,
+		.trunk_count = 1, .ring_timeout_s = 30,
+		.max_duration_s = 60, .number = "14155550100" };
+	struct change change;
+
+	assert_int_equal(change_create(txn, &maker, &call, &cold, &change),
+	    0);
+	assert_true(change.has_item);
+	memcpy(id_out, change.step.call.id, CALL_ID_SIZE);
+	assert_int_equal(outbox_release(txn, id_out, 1), 0);
+	if (scene->kind == CALL_CMD_ORIGINATE)
+		return;
+	assert_int_equal(change_settle(txn, &maker, id_out, 1, &accepted,
+	    &change), 0);
+	assert_false(change.has_item);
+	assert_int_equal(change_step(txn, &maker, id_out, &hangup, &change),
+	    0);
+	assert_true(change.has_item);
+	assert_int_equal(change.item.command.kind, CALL_CMD_HANGUP);
+	assert_int_equal(outbox_release(txn, id_out, 2), 0);
+}
+
+static void
+lay_out(struct bench *bench, const struct scene *scene)
+{
+	struct outbox_item item;
+	struct store_txn *txn;
+	char id[CALL_ID_SIZE];
+
+	assert_int_equal(store_begin_write(bench->store.store, &txn), 0);
+	create_call(txn, scene, id);
+	if (scene->left == LEFT_SENT)
+		assert_int_equal(outbox_take(txn, id, scene->taker_slot,
+		    scene->taker_generation, clock_deadline_ms(), &item), 0);
+	assert_int_equal(store_commit(&txn), 0);
+}
+
+static void
+set_alive(unsigned slot, uint32_t generation, bool lives)
+{
+	struct stats_row *row = &stats->rows[stats_row_index(
+	    CHILD_BELL_WORKER + slot, generation)];
+
+	atomic_store(&row->generation, generation);
+	atomic_store(&row->pid, lives ? 1 : 0);
+}
+
+/* Whatever is asked by now has come to the server when this returns. */
+static void
+ask_last(struct bench *bench)
+{
+	turn_flush(bench->turn);
+	assert_int_equal(ari_command_send(bench->link, "GET", "last", NULL,
+	    NULL, 20000, on_last, bench), 0);
+	RUN_UNTIL(bench->base, bench->asked_last);
+}
+
+static const struct scene scenes[] = {
+#define W LEFT_WAITING
+#define S LEFT_SENT
+#define HANGUP CALL_CMD_HANGUP
+#define DIAL CALL_CMD_ORIGINATE
+#define READ STREAM_READ
+#define AWAY STREAM_ELSEWHERE
+#define NONE STREAM_UNREAD
+	{ "waits", 0, HANGUP, W, 0, 0, 0, 0, READ, "DELETE" },
+	{ "originate waits", 0, DIAL, W, 0, 0, 0, 0, READ, "POST" },
+	{ "originate waits, nobody reads", 0, DIAL, W, 0, 0, 0, 0, NONE,
+	    NULL },
+	{ "predecessor is dead", 0, HANGUP, S, 0, 1, 0, 0, READ, "DELETE" },
+	{ "predecessor is dead, originate", 0, DIAL, S, 0, 1, 0, 0, READ,
+	    "GET" },
+	{ "predecessor is dead, originate, nobody reads", 0, DIAL, S, 0, 1, 0,
+	    0, NONE, NULL },
+	{ "predecessor lives", 0, HANGUP, S, 0, 1, 1, 0, READ, NULL },
+	{ "predecessor lives, originate", 0, DIAL, S, 0, 1, 1, 0, READ,
+	    NULL },
+	{ "own, the link was lost", 0, HANGUP, S, 0, 2, 1, 0, READ,
+	    "DELETE" },
+	{ "own, the link was lost, originate", 0, DIAL, S, 0, 2, 1, 0, READ,
+	    "GET" },
+	{ "relieved: own", 0, HANGUP, S, 0, 2, 1, 1, AWAY, "DELETE" },
+	{ "relieved: own originate", 0, DIAL, S, 0, 2, 1, 1, AWAY, NULL },
+	{ "relieved: a dead one's", 0, HANGUP, S, 0, 1, 0, 1, AWAY, NULL },
+	{ "relieved: waits", 0, HANGUP, W, 0, 0, 0, 1, AWAY, NULL },
+	{ "relieved: originate waits", 0, DIAL, W, 0, 0, 0, 1, AWAY, NULL },
+	{ "a neighbour's call", 1, HANGUP, W, 0, 0, 0, 0, NONE, NULL },
+	{ "a neighbour's, its worker is dead", 1, HANGUP, S, 1, 4, 0, 0,
+	    NONE, NULL },
+	{ "a neighbour's, a dead one of ours took it", 1, HANGUP, S, 0, 1, 0,
+	    0, NONE, NULL },
+	{ "ours, a neighbour took it", 0, HANGUP, S, 1, 4, 1, 0, READ, NULL },
+	{ "ours, a dead neighbour took it", 0, HANGUP, S, 1, 4, 0, 0, READ,
+	    "DELETE" },
+	{ "a slot that is no more, ours now", 2, HANGUP, S, 2, 6, 0, 0, NONE,
+	    "DELETE" },
+	{ "…its process leaves", 2, HANGUP, S, 2, 6, 1, 0, NONE, NULL },
+	{ "…an originate, adopted", 2, DIAL, S, 2, 6, 0, 0, READ, "GET" },
+	{ "…an originate, not adopted yet", 2, DIAL, S, 2, 6, 0, 0, NONE,
+	    NULL },
+	{ "…an originate that waits", 2, DIAL, W, 0, 0, 0, 0, READ, "POST" },
+	{ "a slot that is no more, the neighbour's", 3, HANGUP, S, 3, 6, 0, 0,
+	    NONE, NULL },
+#undef W
+#undef S
+#undef HANGUP
+#undef DIAL
+#undef READ
+#undef AWAY
+#undef NONE
+};
+
+static void
+test_scenes(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof(scenes) / sizeof(scenes[0]); i++) {
+		const struct scene *scene = &scenes[i];
+		const size_t len = scene->asks != NULL ?
+		    strlen(scene->asks) : 0;
+		struct bench bench;
+
+		bench_open(&bench);
+		lay_out(&bench, scene);
+		set_alive(OWN_SLOT, OWN_GENERATION, true);
+		if (scene->left == LEFT_SENT)
+			set_alive(scene->taker_slot, scene->taker_generation,
+			    scene->taker_lives);
+		bench.streams.slots[scene->call_slot].reader = scene->stream;
+		dispatch_relieve(bench.dispatch, scene->relieved);
+		dispatch_resume(bench.dispatch);
+		ask_last(&bench);
+		if (scene->asks == NULL ? bench.request[0] != '\0' :
+		    strncmp(bench.request, scene->asks, len) != 0 ||
+		    bench.request[len] != ' ')
+			fail_msg("%s: asked \"%s\", not %s", scene->name,
+			    bench.request, scene->asks != NULL ?
+			    scene->asks : "nothing");
+		if (scene->left == LEFT_SENT)
+			set_alive(scene->taker_slot, scene->taker_generation,
+			    false);
+		bench_close(&bench);
+	}
+}
+
+/*
+ * Between the look and the transaction somebody else may have taken the
+ * command up: then it is left to him.
+ */
+static void
+test_taken_meanwhile(void **state)
+{
+	static const struct scene scene = { "", 0, CALL_CMD_HANGUP, LEFT_SENT,
+		0, 1, false, false, STREAM_READ, NULL };
+	struct outbox_item item;
+	struct outbox_head head;
+	struct store_txn *txn;
+	struct bench bench;
+
+	(void)state;
+	bench_open(&bench);
+	lay_out(&bench, &scene);
+	set_alive(0, 1, false);
+	bench.streams.slots[0].reader = STREAM_READ;
+	dispatch_resume(bench.dispatch); /* its job waits for the turn */
+	assert_int_equal(store_begin_write(bench.store.store, &txn), 0);
+	assert_int_equal(outbox_scan(txn, "", &head, 1), 1);
+	assert_int_equal(outbox_release(txn, head.call_id, head.command.seq),
+	    0);
+	assert_int_equal(outbox_take(txn, head.call_id, 1, 4,
+	    clock_deadline_ms(), &item), 0);
+	assert_int_equal(store_commit(&txn), 0);
+	ask_last(&bench);
+	assert_string_equal(bench.request, "");
+	bench_close(&bench);
+}
+
+/*
+ * An originate over a link that was lost, of a process that was relieved: it
+ * lives on, but its successor tells what became of it.
+ */
+static void
+test_originate_of_a_relieved_process(void **state)
+{
+	static const struct scene scene = { "", 0, CALL_CMD_ORIGINATE,
+		LEFT_SENT, 0, OWN_GENERATION, true, true, STREAM_ELSEWHERE,
+		NULL };
+	struct bench bench;
+
+	(void)state;
+	bench_open(&bench);
+	lay_out(&bench, &scene);
+	set_alive(OWN_SLOT, OWN_GENERATION, true);
+	bench.streams.slots[0].reader = STREAM_ELSEWHERE;
+	dispatch_relieve(bench.dispatch, true);
+	dispatch_resume(bench.dispatch);
+	turn_flush(bench.turn);
+	/* from here on it is the successor */
+	bench.maker.generation = OWN_GENERATION + 1;
+	bench.streams.slots[0].reader = STREAM_READ;
+	dispatch_relieve(bench.dispatch, false);
+	dispatch_resume(bench.dispatch);
+	ask_last(&bench);
+	assert_memory_equal(bench.request, "GET channels/", 13);
+	set_alive(OWN_SLOT, OWN_GENERATION, false);
+	bench_close(&bench);
+}
+
+/*
+ * The reply to an originate whose events another process has read already:
+ * whoever waits for the call is told all the same.
+ */
+static void
+test_reply_behind_the_events(void **state)
+{
+	static const struct scene scene = { "", 0, CALL_CMD_ORIGINATE,
+		LEFT_WAITING, 0, 0, false, false, STREAM_READ, NULL };
+	const struct call_input rings = { .kind = CALL_IN_RINGING,
+		.attempt = 1, .at_ms = clock_wall_ms() };
+	struct outbox_head head;
+	struct change change;
+	struct store_txn *txn;
+	struct bench bench;
+
+	(void)state;
+	bench_open(&bench);
+	lay_out(&bench, &scene);
+	bench.streams.slots[0].reader = STREAM_READ;
+	dispatch_resume(bench.dispatch);
+	turn_flush(bench.turn); /* taken and said */
+	assert_int_equal(dispatch_under_way(bench.dispatch), 1);
+	dispatch_relieve(bench.dispatch, true);
+	assert_int_equal(store_begin_write(bench.store.store, &txn), 0);
+	assert_int_equal(outbox_scan(txn, "", &head, 1), 1);
+	assert_int_equal(change_step(txn, &bench.maker, head.call_id, &rings,
+	    &change), 0);
+	assert_int_equal(change.rc, 0);
+	assert_int_equal(store_commit(&txn), 0);
+	RUN_UNTIL(bench.base, bench.known == 1);
+	assert_int_equal(dispatch_under_way(bench.dispatch), 0);
+	bench_close(&bench);
+}
+
+static int
+open_stats(void **state)
+{
+	char path[] = "/tmp/kaphila-dispatch-XXXXXX";
+	const int made = mkstemp(path);
+	const int fd = stats_create(path);
+
+	(void)state;
+	(void)close(made);
+	(void)unlink(path);
+	if (fd < 0 || stats_map(fd, &stats) != 0)
+		return -1;
+	(void)close(fd);
+	atomic_store(&stats->node.workers, WORKERS);
+	stats_use_row(stats, stats_row_index(CHILD_BELL_WORKER + OWN_SLOT,
+	    OWN_GENERATION), OWN_GENERATION);
+	return 0;
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_scenes),
+		cmocka_unit_test(test_taken_meanwhile),
+		cmocka_unit_test(test_originate_of_a_relieved_process),
+		cmocka_unit_test(test_reply_behind_the_events),
+	};
+
+	return cmocka_run_group_tests(tests, open_stats, NULL);
+}

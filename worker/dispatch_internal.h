@@ -1,0 +1,78 @@
+/*
+ * What dispatch.c and dispatch_resume.c know of a command under way. Nobody
+ * else includes this.
+ */
+#ifndef KAP_DISPATCH_INTERNAL_H
+#define KAP_DISPATCH_INTERNAL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "dispatch.h"
+
+enum sent_phase { SENT_ASKED, SENT_LATER, SENT_PROBED };
+
+/* One command that this process has under way. */
+struct sent {
+	struct turn_job job;
+	struct dispatch *dispatch;
+	struct event *timer; /* LATER and PROBED; NULL until needed */
+	enum sent_phase phase;
+	enum call_command_kind kind;
+	unsigned attempt;
+	unsigned tries;
+	unsigned slot; /* of the call */
+	unsigned stats_trunk; /* originate only (stats.h) */
+	uint32_t seq;
+	int64_t taken_ms;
+	char call_id[CALL_ID_SIZE];
+	struct call_input input; /* what the reply means */
+	bool has_input;
+	bool listed; /* in the tree; a look for what waits is not */
+	struct change change;
+};
+
+struct dispatch {
+	struct dispatch_options options;
+	void *sent; /* tsearch tree of struct sent, by call and seq */
+	unsigned sent_count;
+	bool ready;    /* all links are up */
+	bool relieved; /* the slot's calls are another process's to go on with */
+	bool draining; /* nothing waits to be said again */
+};
+
+/* dispatch.c */
+
+/*
+ * A command that waits is not under way yet: whoever takes it is listed.
+ * NULL when out of memory, or when it is under way already.
+ */
+struct sent *dispatch_sent_new(struct dispatch *dispatch,
+    const char call_id[CALL_ID_SIZE], unsigned slot,
+    const struct command *command);
+void dispatch_sent_free(struct sent *sent);
+
+bool dispatch_is_under_way(const struct dispatch *dispatch,
+    const char call_id[CALL_ID_SIZE], uint32_t seq);
+
+/* Have a job of `sent` committed; its second half frees it. */
+void dispatch_submit(struct sent *sent,
+    int (*apply)(struct turn_job *job, struct store_txn *txn));
+
+/* Such jobs: Asterisk has answered; take it anew. */
+int dispatch_apply_settle(struct turn_job *job, struct store_txn *txn);
+int dispatch_apply_retake(struct turn_job *job, struct store_txn *txn);
+
+/* Run a job after a while; at once, if there is no timer to be had. */
+void dispatch_wait_ms(struct sent *sent, enum sent_phase phase, int ms);
+
+/* Whether the call's events are read, by whom I don't care. */
+bool dispatch_is_stream_read(const struct dispatch *dispatch, unsigned slot);
+
+/* dispatch_resume.c */
+
+/* The job when a probed originate's time for late events is over. */
+int dispatch_apply_not_there(struct turn_job *job, struct store_txn *txn);
+
+#endif

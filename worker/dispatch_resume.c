@@ -1,0 +1,260 @@
+/*
+ * Taking up what was left behind in the outbox: what waits, what a process
+ * that is gone had sent, what was sent over a link that was lost. What a
+ * living process has under way is its own, even if it is of the same slot.
+ *
+ * Nothing is forgotten here that isn't settled: what can't be told now is
+ * found again by the next look.
+ */
+#include "dispatch_internal.h"
+
+#include <string.h>
+
+#include "ari_url.h"
+#include "shared/clock.h"
+#include "shared/stats.h"
+
+#define PROBE_EVENTS_MS 500
+#define RESUME_BATCH 128
+
+/* One head, and whether it is to be taken up here. */
+struct left {
+	struct outbox_head head;
+	unsigned slot; /* of the call */
+	bool ours;
+};
+
+/* --- an originate of which nobody knows whether it was said -------------- */
+
+/* Nothing can be told now: dispatch_resume asks again. */
+static int
+apply_unknown(struct turn_job *job, struct store_txn *txn KAP_UNUSED)
+{
+	struct sent *sent = (struct sent *)job;
+
+	memset(&sent->change, 0, sizeof(sent->change));
+	return 0;
+}
+
+/*
+ * Asterisk knows no such channel. If no event has come either, the originate
+ * was never carried out; it may be said again, but not if events may have
+ * been missed.
+ */
+int
+dispatch_apply_not_there(struct turn_job *job, struct store_txn *txn)
+{
+	struct sent *sent = (struct sent *)job;
+	const struct dispatch *dispatch = sent->dispatch;
+	const struct stream_state *stream =
+	    &dispatch->options.streams->slots[sent->slot];
+	struct call call;
+	int rc = call_table_get(txn, sent->call_id, &call);
+
+	sent->has_input = false;
+	if (rc != 0 && rc != -KAP_NOENT)
+		return rc;
+	if (!dispatch->ready || stream->reader != STREAM_READ)
+		return apply_unknown(job, txn);
+	if (rc == 0 && call.state == CALL_QUEUED &&
+	    call.attempt == sent->attempt) {
+		if (sent->taken_ms > stream->began_ms)
+			return dispatch_apply_retake(job, txn);
+		sent->has_input = true;
+		sent->input.kind = CALL_IN_LOST;
+		sent->input.at_ms = clock_wall_ms();
+	}
+	return dispatch_apply_settle(job, txn);
+}
+
+static void
+on_probe_reply(void *arg, int status, const char *body, size_t body_len)
+{
+	struct sent *sent = arg;
+
+	(void)body;
+	(void)body_len;
+	if (status == 404) {
+		dispatch_wait_ms(sent, SENT_PROBED, PROBE_EVENTS_MS);
+		return;
+	}
+	if (status < 200 || status > 299) {
+		dispatch_sent_free(sent); /* dispatch_resume asks again */
+		return;
+	}
+	sent->has_input = true;
+	sent->input.kind = CALL_IN_ORIGINATE_OK;
+	sent->input.attempt = sent->attempt;
+	sent->input.at_ms = clock_wall_ms();
+	dispatch_submit(sent, dispatch_apply_settle);
+}
+
+static void
+probe(struct sent *sent)
+{
+	const struct dispatch *dispatch = sent->dispatch;
+	struct call call = { .attempt = (uint8_t)sent->attempt };
+	char channel[CALL_NAME_SIZE];
+	struct ari_uri uri;
+
+	memcpy(call.id, sent->call_id, sizeof(call.id));
+	call_channel_name(&call, channel);
+	ari_uri_init(&uri);
+	ari_uri_segment(&uri, "channels");
+	ari_uri_segment(&uri, channel);
+	if (ari_command_send(*dispatch->options.control, "GET", uri.text, NULL,
+	        NULL, dispatch->options.config->asterisk.command_timeout_ms,
+	        on_probe_reply, sent) != 0)
+		dispatch_sent_free(sent);
+}
+
+/*
+ * Said by this process, over a link that was lost, and its events are now
+ * another's to read: he can tell what became of it.
+ */
+static int
+apply_disown(struct turn_job *job, struct store_txn *txn)
+{
+	struct sent *sent = (struct sent *)job;
+	const int rc = outbox_disown(txn, sent->call_id, sent->seq,
+	    sent->tries);
+
+	memset(&sent->change, 0, sizeof(sent->change));
+	return rc == -KAP_NOENT ? 0 : rc;
+}
+
+/* --- looking through the outboxes ----------------------------------------- */
+
+static int
+apply_look(struct turn_job *job, struct store_txn *txn)
+{
+	struct sent *sent = (struct sent *)job;
+
+	return change_step(txn, sent->dispatch->options.maker, sent->call_id,
+	    NULL, &sent->change);
+}
+
+/*
+ * Who takes a head up: the process that sent it, and lost the link, while it
+ * lives; else whoever looks after the call.
+ */
+static bool
+is_ours(const struct dispatch *dispatch, const struct command *command,
+    unsigned call_slot)
+{
+	const struct change_maker *maker = dispatch->options.maker;
+
+	if (command->state == COMMAND_SENT) {
+		if (command->slot == maker->slot &&
+		    command->generation == maker->generation)
+			return true;
+		if (stats_is_alive(CHILD_BELL_WORKER + command->slot,
+		    command->generation))
+			return false;
+	}
+	return !dispatch->relieved && change_owns_slot(maker, call_slot);
+}
+
+static bool
+is_read_by(const struct dispatch *dispatch, const struct left *left,
+    enum stream_reader reader)
+{
+	return left->slot < CHILD_MAX_WORKERS &&
+	    dispatch->options.streams->slots[left->slot].reader == reader;
+}
+
+/*
+ * An originate can be judged, and be said, only by who reads its events: not
+ * by a process that was relieved of that.
+ */
+static bool
+may_be_taken_up(const struct dispatch *dispatch, const struct left *left)
+{
+	return left->head.command.kind != CALL_CMD_ORIGINATE ||
+	    is_read_by(dispatch, left, STREAM_READ);
+}
+
+/* One that was sent, and is in this process's hands for no use. */
+static bool
+is_to_be_left(const struct dispatch *dispatch, const struct left *left)
+{
+	return !may_be_taken_up(dispatch, left) &&
+	    left->head.command.state == COMMAND_SENT &&
+	    left->head.command.generation != 0 &&
+	    is_read_by(dispatch, left, STREAM_ELSEWHERE);
+}
+
+static void
+resume_head(struct dispatch *dispatch, const struct left *left)
+{
+	const struct command *command = &left->head.command;
+	const bool is_left = is_to_be_left(dispatch, left);
+	struct sent *sent;
+
+	if ((!is_left && !may_be_taken_up(dispatch, left)) ||
+	    dispatch_is_under_way(dispatch, left->head.call_id, command->seq))
+		return;
+	sent = dispatch_sent_new(dispatch, left->head.call_id, left->slot,
+	    command);
+	if (sent == NULL)
+		return;
+	if (is_left)
+		dispatch_submit(sent, apply_disown);
+	else if (command->state == COMMAND_WAITING)
+		dispatch_submit(sent, apply_look);
+	else if (sent->kind == CALL_CMD_ORIGINATE)
+		probe(sent);
+	else
+		dispatch_submit(sent, dispatch_apply_retake);
+}
+
+static void
+judge(const struct dispatch *dispatch, struct store_txn *txn,
+    struct left *left)
+{
+	struct call call;
+
+	left->ours = false;
+	if (call_table_get(txn, left->head.call_id, &call) != 0)
+		return;
+	left->slot = call.slot;
+	left->ours = is_ours(dispatch, &left->head.command, call.slot);
+}
+
+/* The next heads, and which of them are this worker's. */
+static int
+read_heads(struct dispatch *dispatch, const char *after, struct left *lefts)
+{
+	struct outbox_head heads[RESUME_BATCH];
+	struct store_txn *txn;
+	int count;
+
+	if (store_begin_read(dispatch->options.store, &txn) != 0)
+		return 0;
+	count = outbox_scan(txn, after, heads, RESUME_BATCH);
+	for (int i = 0; i < count; i++) {
+		lefts[i].head = heads[i];
+		judge(dispatch, txn, &lefts[i]);
+	}
+	store_end_read(&txn);
+	return count;
+}
+
+void
+dispatch_resume(struct dispatch *dispatch)
+{
+	struct left lefts[RESUME_BATCH];
+	char after[CALL_ID_SIZE] = "";
+	int count;
+
+	if (!dispatch->ready)
+		return;
+	do {
+		count = read_heads(dispatch, after, lefts);
+		for (int i = 0; i < count; i++) {
+			memcpy(after, lefts[i].head.call_id, sizeof(after));
+			if (lefts[i].ours)
+				resume_head(dispatch, &lefts[i]);
+		}
+	} while (count == RESUME_BATCH);
+}
