@@ -144,8 +144,13 @@ read_messages(struct process *process, int most)
 
 		if (rc == -KAP_AGAIN)
 			return true;
-		if (rc == -KAP_PROTO)
+		if (rc == -KAP_PROTO) {
+			log_warn("dropped a malformed message",
+			    LOG_S("child", child_role_name(
+			        process->slot->role)),
+			    LOG_I("slot", process->slot->number));
 			continue;
+		}
 		if (rc != 0)
 			return false;
 		if (message.generation == process->generation)

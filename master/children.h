@@ -46,6 +46,7 @@ struct children {
 	int bells[CHILD_BELL_COUNT];
 	struct reader_check check;
 	bool check_due; /* a child died since the last reader check began */
+	int64_t check_again_ms; /* boot clock: the last one failed; or 0 */
 	struct event *on_exit;
 	bool draining;
 	bool gone; /* on_gone was called */

@@ -26,11 +26,15 @@
 #include "master/stats_file.h"
 #include "master/status.h"
 #include "master/store_check.h"
+#include "master/store_owner.h"
 #include "master/watchdog.h"
 #include "shared/clock.h"
 #include "shared/log.h"
 
 #define DEFAULT_CONFIG "/etc/kaphila/kaphila.conf"
+
+/* A child's are placed twice for a moment, and it needs some of its own. */
+#define LEAST_DESCRIPTORS (2 * CHILD_FD_END + 64)
 
 struct options {
 	const char *config_path;
@@ -154,6 +158,11 @@ raise_descriptor_limit(const struct config *config)
 
 	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
 		return;
+	if (limit.rlim_max < LEAST_DESCRIPTORS)
+		fatal("at most %lu descriptors are too few: %d are the least, "
+		    "and http.max_connections + 256 are wanted (ulimit -n, "
+		    "LimitNOFILE=)", (unsigned long)limit.rlim_max,
+		    LEAST_DESCRIPTORS);
 	limit.rlim_cur = limit.rlim_max;
 	(void)setrlimit(RLIMIT_NOFILE, &limit);
 	if (limit.rlim_max < (rlim_t)config->http.max_connections + 256)
@@ -263,11 +272,14 @@ static int
 open_data(struct master *master, struct kap_errmsg *msg)
 {
 	const struct config *config = &master->reload.config;
+	int rc;
 
 	/* its parent exists, or keep_env_open tells what is missing */
 	(void)mkdir(config->node.data_dir, 0750);
-	return keep_env_open(&master->env, config->node.data_dir,
+	rc = keep_env_open(&master->env, config->node.data_dir,
 	    config->store.map_size_mb, msg);
+	return rc != 0 ? rc : store_owner_claim(config->node.data_dir,
+	    config->node.id, msg);
 }
 
 /* A start that can't go on leaves no pid file that names this process. */

@@ -89,11 +89,12 @@ reader_check_reaped(struct reader_check *check, pid_t pid, int wait_status)
 		return false;
 	check->pid = 0;
 	(void)event_del(check->on_deadline);
+	check->failed = status != 0 && status <= EXIT_CLEARED;
 	check->damaged = check->damaged || status == EXIT_DAMAGED;
 	if (status > EXIT_CLEARED)
 		stats_add(STATS_readers_cleared,
 		    (uint64_t)(status - EXIT_CLEARED));
-	else if (status != 0)
+	else if (check->failed)
 		log_warn("reader check failed",
 		    LOG_I("wait_status", wait_status));
 	return true;

@@ -23,6 +23,7 @@ struct reader_check {
 	const char *data_dir;
 	pid_t pid; /* 0: none runs */
 	bool damaged; /* one has found that the store was cut short */
+	bool failed;  /* the last one couldn't clear anything */
 	struct event *on_deadline;
 };
 

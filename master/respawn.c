@@ -14,6 +14,7 @@
 #include "shared/log.h"
 
 #define START_GAP_MS 100 /* least time between two starts of a slot */
+#define CHECK_AGAIN_MS 5000
 
 static void
 start_in(struct slot *slot, int64_t wait_ms)
@@ -112,6 +113,13 @@ end_check(struct children *children)
 	}
 }
 
+/* The starts don't wait for it, but what the dead one left pins pages. */
+static void
+check_again(struct children *children)
+{
+	children->check_again_ms = clock_boot_ms() + CHECK_AGAIN_MS;
+}
+
 /*
  * Run the reader check for every death it doesn't cover yet. One that is
  * under way may have looked before the child died, so it doesn't count.
@@ -124,6 +132,7 @@ check_readers(struct children *children)
 	if (children->check.pid != 0 || !children->check_due)
 		return;
 	children->check_due = false;
+	children->check_again_ms = 0;
 	for (size_t i = 0; i < SLOTS_COUNT; i++) {
 		struct slot *slot = &children->slots[i];
 
@@ -134,8 +143,20 @@ check_readers(struct children *children)
 	if (rc != 0) {
 		log_warn("can't run the reader check",
 		    LOG_S("error", kap_strerror(rc)));
+		check_again(children);
 		end_check(children);
 	}
+}
+
+void
+respawn_look(struct children *children, int64_t now_ms)
+{
+	if (children->check_again_ms == 0 ||
+	    now_ms < children->check_again_ms)
+		return;
+	children->check_again_ms = 0;
+	children->check_due = true;
+	check_readers(children);
 }
 
 void
@@ -156,6 +177,8 @@ respawn_reaped(struct children *children, pid_t pid, int wait_status)
 		return false;
 	if (children->check.damaged)
 		children_drain(children); /* none could live on it */
+	else if (children->check.failed)
+		check_again(children);
 	end_check(children);
 	check_readers(children);
 	return true;

@@ -32,6 +32,9 @@ void respawn_cancel(struct slot *slot);
  */
 void respawn_after_death(struct slot *slot, const struct process *current);
 
+/* Run a reader check again that failed. Called by the watchdog's look. */
+void respawn_look(struct children *children, int64_t now_ms);
+
 /* Hand it a reaped process. True if that was the reader check's. */
 bool respawn_reaped(struct children *children, pid_t pid, int wait_status);
 

@@ -92,18 +92,27 @@ close_listeners(struct children *children, unsigned from, unsigned to)
 
 /* ---- more ---- */
 
+/* Without steering the API's are lent; the admin's can't be. */
+static void
+close_unserved(struct children *children, const struct operation *operation)
+{
+	if (operation->steered)
+		close_listeners(children, operation->from, operation->to);
+	for (unsigned i = operation->from; i < operation->to; i++)
+		slots_close_admin(&children->slots[i]);
+}
+
 static int
 open_listeners(struct children *children, const struct operation *operation,
     struct kap_errmsg *msg)
 {
 	int rc = 0;
-	unsigned i;
 
-	for (i = operation->from; rc == 0 && i < operation->to; i++)
+	for (unsigned i = operation->from; rc == 0 && i < operation->to; i++)
 		rc = slots_open_listeners(&children->slots[i],
 		    children->setup.config, msg);
-	if (rc != 0 && operation->steered)
-		close_listeners(children, operation->from, i);
+	if (rc != 0)
+		close_unserved(children, operation);
 	return rc;
 }
 
@@ -233,14 +242,11 @@ push_undoing(struct children *children, struct operation *operation)
 {
 	if (any_is_there(children, operation->from, operation->to))
 		return;
-	if (operation->steered) {
-		close_listeners(children, operation->from, operation->to);
+	close_unserved(children, operation);
+	if (operation->steered)
 		end_steering(children);
-	}
-	for (unsigned i = operation->from; i < operation->to; i++) {
+	for (unsigned i = operation->from; i < operation->to; i++)
 		children->slots[i].not_lent = false;
-		slots_close_admin(&children->slots[i]);
-	}
 	operation_finish(operation);
 }
 

@@ -67,6 +67,8 @@ reset_signals(void)
 
 	for (int i = 1; i < NSIG; i++)
 		(void)signal(i, SIG_DFL);
+	/* it asks for a restart: nothing that a start should die of */
+	(void)signal(SIGHUP, SIG_IGN);
 	(void)sigemptyset(&none);
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
 }

@@ -81,6 +81,25 @@ judge_reading(const struct supervise_sight *sight, struct kap_errmsg *why)
 	return SUPERVISE_ABORT;
 }
 
+/*
+ * It may be busy for all of its time, so it isn't judged by its heartbeat;
+ * unless it holds the lock, and all others up.
+ */
+static enum supervise_verdict
+judge_start(const struct supervise_sight *sight,
+    const struct supervise_limits *limits, struct kap_errmsg *why)
+{
+	const int64_t from = later(sight->state_since_ms, sight->excused_ms);
+
+	if (seen_for(sight, from) > limits->ready_ms) {
+		kap_errmsg_set(why, "not ready within %" PRId64 " s",
+		    limits->ready_ms / 1000);
+		return SUPERVISE_ABORT;
+	}
+	return sight->lock == STATS_LOCK_HELD ?
+	    judge_heartbeat(sight, limits, why) : SUPERVISE_FINE;
+}
+
 enum supervise_verdict
 supervise_judge(const struct supervise_sight *sight,
     const struct supervise_limits *limits, struct kap_errmsg *why)
@@ -97,13 +116,8 @@ supervise_judge(const struct supervise_sight *sight,
 		kap_errmsg_set(why, "it outlived its SIGABRT");
 		return SUPERVISE_KILL;
 	}
-	if (sight->state == PROCESS_STARTING) {
-		if (seen_for(sight, sight->state_since_ms) <= limits->ready_ms)
-			return SUPERVISE_FINE;
-		kap_errmsg_set(why, "not ready within %" PRId64 " s",
-		    limits->ready_ms / 1000);
-		return SUPERVISE_ABORT;
-	}
+	if (sight->state == PROCESS_STARTING)
+		return judge_start(sight, limits, why);
 	if (sight->state == PROCESS_DRAINING &&
 	    seen_for(sight, sight->state_since_ms) > limits->drain_ms) {
 		kap_errmsg_set(why, "not drained within %" PRId64 " s",

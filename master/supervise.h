@@ -57,9 +57,10 @@ struct supervise_limits {
  *
  * A child that waits for the store's lock while another holds it is never
  * hung: the holder is; and when it gets the lock at last, its time counts
- * from there. A stopped one can't run a handler and may hold the
- * lock, so it is killed at once. After a gap of the watchdog's own (the
- * machine slept, the master was stopped) every limit counts anew.
+ * from there, that to get ready too. One that isn't ready is hung only if it
+ * holds the lock. A stopped one can't run a handler and may hold the lock, so
+ * it is killed at once. After a gap of the watchdog's own (the machine slept,
+ * the master was stopped) every limit counts anew.
  */
 enum supervise_verdict supervise_judge(const struct supervise_sight *sight,
     const struct supervise_limits *limits, struct kap_errmsg *why);

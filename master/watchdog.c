@@ -163,6 +163,7 @@ on_look_due(evutil_socket_t fd KAP_UNUSED, short what KAP_UNUSED, void *arg)
 	watchdog->last_look_ms = now_ms;
 	for (size_t i = 0; i < SLOTS_COUNT; i++)
 		look_after_slot(watchdog, &children->slots[i], now_ms);
+	respawn_look(children, now_ms);
 	if (!children->draining)
 		lending_look(children, now_ms);
 	children_turn(children);

@@ -434,6 +434,44 @@ def test_a_second_master_on_the_same_address(
     assert all(not c["restarts"] for c in kaphila.status()["children"])
 
 
+def test_another_node_id(asterisk, database, make_kaphila, sink):
+    """The store's calls and its count of charges are the node's that made
+    them: refused, and everything goes on with the number that it was."""
+    kaphila = make_kaphila(asterisk.media, database)
+    client = kaphila.client(credits=5)
+    call_id = client.make_call(number("10"), webhookUrl=sink.url)
+    sink.wait(call_id, "recording.started")
+    assert kaphila.stop() == 0
+    node = kaphila.settings["node.id"]
+    other = node % 999 + 1
+    kaphila.write_config(node__id=other)
+    start_refused(kaphila, f"node.id is {other}", f"node {node}'s")
+    kaphila.write_config(node__id=node)
+    kaphila.start()
+    assert client.get(f"/calls/{call_id}").json()["status"] == "answered"
+    client.post("/hangup", json={"callId": call_id})
+    ended = sink.wait(call_id, "call.ended")
+    assert ended["endReason"] == "api_hangup"
+
+
+def test_too_few_descriptors(asterisk, database, make_kaphila):
+    """No child could be started: one line, instead of starts for ever."""
+    kaphila = make_kaphila(asterisk.media, database, start=False)
+    done = subprocess.run(
+        ["prlimit", "--nofile=160:160", paths.MASTER]
+        + ["--config", kaphila.config_path],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=sanitizer.environment(kaphila.sanitizer_dir),
+        check=False,
+    )
+    assert done.returncode == 1, done.stderr
+    assert "160 descriptors are too few" in done.stderr
+    assert "started child=" not in done.stderr
+
+
 # --- while it runs ---
 
 
