@@ -1,0 +1,209 @@
+"""The customers of a storm: they post calls at a fixed rate, each with an
+Idempotency-Key, and try again until they know what became of it."""
+
+import asyncio
+import itertools
+import json
+import random
+import time
+from dataclasses import dataclass, field
+
+# What a carrier's number does (deploy/asterisk/carrier), and how often it is
+# called: answered and hung up by the far end, answered and hung up by us,
+# busy, congested, declined, unknown, ringing until the timeout or our hangup.
+BEHAVIOURS = (
+    ("08", 40), ("10", 25), ("11", 10), ("03", 8), ("05", 5), ("06", 3),
+    ("09", 3), ("04", 6),
+)
+HANG_UP = {"10", "11", "04"}
+GIVE_UP_S = 90
+TRY_S = 15  # of one request
+RETRY_S = (0.05, 0.4)
+PENDING_MAX = 1500  # calls that wait for anything; no new ones beyond it
+CONNECTIONS = 48  # at once; further requests wait for one
+
+
+class Refused(Exception):
+    """The connection ended, or nothing sensible came over it."""
+
+
+@dataclass
+class Outcome:
+    """What a customer knows of one of his calls."""
+
+    number: str
+    call_id: str = None
+    status: int = None
+    tries: int = 0
+    replayed: bool = False
+    timed_out: list = field(default_factory=list)  # ids that a 503 named
+    answers: list = field(default_factory=list)  # (status, code), at most 20
+
+
+class Connection:
+    """One keep-alive connection; opened anew when it was closed."""
+
+    def __init__(self, address):
+        self._address = address
+        self._streams = None
+
+    async def request(self, method, path, headers, body=None):
+        """(status, headers, body), or Refused: then nobody knows."""
+        try:
+            return await asyncio.wait_for(
+                self._request(method, path, headers, body), TRY_S
+            )
+        except (OSError, ValueError, EOFError, asyncio.TimeoutError) as error:
+            self.close()
+            raise Refused(f"{type(error).__name__}: {error}") from error
+
+    async def _request(self, method, path, headers, body):
+        if self._streams is None:
+            self._streams = await asyncio.open_connection(*self._address)
+        reader, writer = self._streams
+        data = json.dumps(body).encode() if body is not None else b""
+        head = [f"{method} {path} HTTP/1.1", "Host: storm"]
+        head += [f"{name}: {value}" for name, value in headers.items()]
+        head += ["Content-Type: application/json", f"Content-Length: {len(data)}"]
+        writer.write("\r\n".join(head).encode() + b"\r\n\r\n" + data)
+        await writer.drain()
+        lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+        answer = {
+            name.lower(): value.strip()
+            for name, _, value in (line.partition(":") for line in lines[1:] if line)
+        }
+        text = await reader.readexactly(int(answer["content-length"]))
+        if answer.get("connection", "").lower() == "close":
+            self.close()
+        return int(lines[0].split()[1]), answer, json.loads(text)
+
+    def close(self):
+        """Forget it; the next request connects anew."""
+        if self._streams is not None:
+            self._streams[1].close()
+        self._streams = None
+
+
+class Callers:
+    """Posts calls until stop(), then waits for what is under way.
+
+    address   (host, port) of the API
+    numbers   function of (n, behaviour) that gives a number nobody else has
+    """
+
+    def __init__(self, address, key, webhook_url, rate, seed, ring_timeout_s=5):
+        self._address, self._url, self._rate = address, webhook_url, rate
+        self._headers = {"Authorization": f"Bearer {key}"}
+        self._seed, self._ring_timeout_s = seed, ring_timeout_s
+        self._random = random.Random(f"callers {seed}")
+        self._idle = [Connection(address) for _ in range(CONNECTIONS)]
+        self._free = None  # a semaphore, made in the loop
+        self._stop = False
+        self.outcomes = []
+        self.hangups = 0
+        self.held_back = 0  # calls not posted, for too many waited
+        self.surprises = []  # answers that no rule has
+
+    def stop(self):
+        """No new calls; run() returns when all is known."""
+        self._stop = True
+
+    def run(self):
+        """In a thread of its own."""
+        asyncio.run(self._run())
+
+    async def _run(self):
+        self._free = asyncio.Semaphore(CONNECTIONS)
+        tasks, begin = set(), time.monotonic()
+        for n in itertools.count():
+            if self._stop:
+                break
+            wait = begin + n / self._rate - time.monotonic()
+            if wait > 0:
+                await asyncio.sleep(wait)
+            if len(tasks) >= PENDING_MAX:
+                self.held_back += 1
+                await asyncio.sleep(0)
+                continue
+            task = asyncio.ensure_future(self._one_call(n))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+        await asyncio.gather(*tasks)
+        for connection in self._idle:
+            connection.close()
+
+    def _behaviour(self):
+        names, weights = zip(*BEHAVIOURS)
+        return self._random.choices(names, weights)[0]
+
+    async def _ask(self, path, headers, body):
+        async with self._free:
+            connection = self._idle.pop()
+            try:
+                return await connection.request("POST", path, headers, body)
+            finally:
+                self._idle.append(connection)
+
+    async def _one_call(self, n):
+        behaviour = self._behaviour()
+        talk_s = self._random.uniform(0.3, 3)
+        outcome = Outcome(f"1{n:09d}{behaviour}")
+        self.outcomes.append(outcome)
+        await self._place(n, outcome)
+        if outcome.call_id is not None and behaviour in HANG_UP:
+            await asyncio.sleep(talk_s)
+            await self._hang_up(outcome)
+
+    async def _place(self, n, outcome):
+        headers = {
+            **self._headers, "Idempotency-Key": f"storm-{self._seed}-{n}"
+        }
+        body = {
+            "number": outcome.number, "webhookUrl": self._url,
+            "metadata": {"n": n}, "ringTimeout": self._ring_timeout_s,
+        }
+        limit = time.monotonic() + GIVE_UP_S
+        while time.monotonic() < limit:
+            outcome.tries += 1
+            try:
+                status, answer_headers, answer = await self._ask(
+                    "/makecall", headers, body
+                )
+            except Refused as error:
+                outcome.answers = (outcome.answers + [(0, str(error))])[-20:]
+            else:
+                code = answer.get("code")
+                outcome.answers = (outcome.answers + [(status, code)])[-20:]
+                outcome.status = status
+                outcome.replayed = "idempotent-replayed" in answer_headers
+                if status == 200:
+                    outcome.call_id = answer["callId"]
+                    return
+                if status == 500 and code == "ORIGINATION_FAILED":
+                    return
+                if status == 503 and "callId" in answer:
+                    outcome.timed_out.append(answer["callId"])
+                elif status not in (409, 503):
+                    self.surprises.append((outcome.number, status, answer))
+                    return
+            await asyncio.sleep(random.uniform(*RETRY_S))
+        self.surprises.append((outcome.number, "gave up", outcome.answers))
+
+    async def _hang_up(self, outcome):
+        limit = time.monotonic() + GIVE_UP_S
+        while time.monotonic() < limit:
+            try:
+                status, _, answer = await self._ask(
+                    "/hangup", self._headers, {"callId": outcome.call_id}
+                )
+            except Refused:
+                pass
+            else:
+                if status in (200, 404):
+                    self.hangups += 1
+                    return
+                if status != 503:
+                    self.surprises.append((outcome.number, status, answer))
+                    return
+            await asyncio.sleep(random.uniform(*RETRY_S))
+        self.surprises.append((outcome.number, "hangup gave up", None))
