@@ -303,7 +303,8 @@ settle_idempotency(struct work *work)
 	    outcome == CALL_OUTCOME_REFUSED ? IDEMPOTENCY_REFUSED :
 	    outcome == CALL_OUTCOME_GIVEN_UP ? IDEMPOTENCY_GIVEN_UP :
 	    IDEMPOTENCY_MADE, work->now->wall_ms);
-	return rc == -KAP_NOENT ? 0 : rc;
+	/* a damaged one must not keep its call from going on */
+	return rc == -KAP_NOENT || rc == -KAP_CORRUPT ? 0 : rc;
 }
 
 static int

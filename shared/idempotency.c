@@ -271,7 +271,8 @@ idempotency_find(struct store_txn *txn, const struct idempotency_id *id,
 
 int
 idempotency_create(struct store_txn *txn, const struct idempotency_id *id,
-    struct idempotency *record, int64_t keep_ms, int64_t now_ms)
+    struct idempotency *record, int64_t keep_ms, int64_t now_ms,
+    int64_t old_ms)
 {
 	struct idempotency old;
 	uint8_t key[KEY_SIZE];
@@ -280,7 +281,7 @@ idempotency_create(struct store_txn *txn, const struct idempotency_id *id,
 	if (record->trunk_count > CALL_TRUNKS_MAX)
 		return -KAP_INVAL;
 	make_key(key, id);
-	rc = idempotency_prune(txn, now_ms, PRUNE_WITH_NEW);
+	rc = idempotency_prune(txn, old_ms, PRUNE_WITH_NEW);
 	if (rc < 0)
 		return rc;
 	rc = get(txn, key, &old);

@@ -99,12 +99,14 @@ KAP_MUST_USE int idempotency_find(struct store_txn *txn,
  *          expires_ms is set
  * keep_ms  how long the answer is kept, counted from now
  * now_ms   deadline clock
+ * old_ms   deadline clock: answers kept until then are too old; now_ms, or
+ *          later where room is short
  *
  * Returns 0; -KAP_INVAL for a trunk_count over its limit; -KAP_FULL, -KAP_IO.
  */
 KAP_MUST_USE int idempotency_create(struct store_txn *txn,
     const struct idempotency_id *id, struct idempotency *record,
-    int64_t keep_ms, int64_t now_ms);
+    int64_t keep_ms, int64_t now_ms, int64_t old_ms);
 
 /*
  * Write down what became of a call, once.

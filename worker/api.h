@@ -35,6 +35,7 @@ struct api {
 	bool links_up;  /* commands can be sent and events are read */
 	bool draining;
 	bool overloaded; /* the call table is nearly full */
+	bool is_tight;   /* …will be, if answers to retries are kept for long */
 };
 
 extern const struct http_routes api_routes;   /* the customers' listener */

@@ -412,7 +412,9 @@ create_call(struct makecall *makecall, struct store_txn *txn)
 static int
 create(struct makecall *makecall, struct store_txn *txn)
 {
-	const struct config *config = makecall->api->config;
+	const int64_t keep_ms =
+	    makecall->api->config->idempotency.keep_s * 1000;
+	const int64_t now_ms = clock_deadline_ms();
 	int rc = create_call(makecall, txn);
 
 	if (rc != 0)
@@ -421,8 +423,8 @@ create(struct makecall *makecall, struct store_txn *txn)
 	if (!makecall->has_idempotency)
 		return 0;
 	return idempotency_create(txn, &makecall->idempotency,
-	    &makecall->answer, config->idempotency.keep_s * 1000,
-	    clock_deadline_ms());
+	    &makecall->answer, keep_ms, now_ms,
+	    makecall->api->is_tight ? now_ms + keep_ms : now_ms);
 }
 
 static int

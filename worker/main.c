@@ -19,7 +19,8 @@
 #include "shared/stats.h"
 #include "worker.h"
 
-#define FULL_PERCENT 80 /* of the map: no new calls beyond it */
+#define FULL_PERCENT 80  /* of the map: no new calls beyond it */
+#define TIGHT_PERCENT 60 /* …and Idempotency-Keys are kept for less long */
 
 /* --- what the pieces tell one another ------------------------------------ */
 
@@ -183,6 +184,10 @@ look_at_store(struct worker *worker)
 		    LOG_I("percent", usage.percent),
 		    LOG_S("disk", usage.disk_is_full ? "full" : "ok"));
 	worker->api.overloaded = full;
+	if (usage.percent >= TIGHT_PERCENT && !worker->api.is_tight)
+		log_warn("call table fills: the oldest Idempotency-Keys go",
+		    LOG_I("percent", usage.percent));
+	worker->api.is_tight = usage.percent >= TIGHT_PERCENT;
 	if (store_begin_read(worker->store, &txn) != 0)
 		return;
 	/* one of the slot's processes tells */
@@ -200,7 +205,8 @@ on_tick(void *ctx)
 	look_at_store(worker);
 	waiters_review(&worker->api);
 	streams_look(worker->streams);
-	idempotency_sweep(worker->turn, worker->store);
+	idempotency_sweep(worker->turn, worker->store, worker->api.is_tight ?
+	    worker->runtime.config.idempotency.keep_s * 1000 : 0);
 	if (!key_lookup_is_up(worker->keys))
 		key_lookup_probe(worker->keys);
 	on_bell(worker);

@@ -89,7 +89,7 @@ create(struct store_txn *txn, const struct idempotency_id *id,
 	struct idempotency record = make_record(call_id);
 
 	assert_int_equal(idempotency_create(txn, id, &record, KEEP_MS,
-	    now_ms), 0);
+	    now_ms, now_ms), 0);
 }
 
 static int
@@ -391,6 +391,36 @@ test_prune(void **state)
 	store_abort(&txn);
 }
 
+/* Where room is short, each new one sends the oldest away. */
+static void
+test_room_for_new_ones(void **state)
+{
+	const struct idempotency_id last = make_id(KEY_ID, "last");
+	struct idempotency record = make_record(CALL_2);
+	struct idempotency_id ids[6];
+	struct store_txn *txn = begin(state);
+
+	for (int i = 0; i < 6; i++) {
+		char text[8];
+
+		snprintf(text, sizeof(text), "k%d", i);
+		ids[i] = make_id(KEY_ID, text);
+		create(txn, &ids[i], CALL_1, NOW_MS + i);
+		if (i > 0)
+			assert_int_equal(settle(txn, &ids[i], CALL_1,
+			    IDEMPOTENCY_MADE), 0);
+	}
+	assert_int_equal(idempotency_create(txn, &last, &record, KEEP_MS,
+	    NOW_MS + 6, NOW_MS + 6 + KEEP_MS), 0);
+	/* four were looked at; the one under way stays */
+	assert_int_equal(state_at(txn, &ids[0], 0), IDEMPOTENCY_UNDER_WAY);
+	assert_int_equal(state_at(txn, &ids[1], 0), -KAP_NOENT);
+	assert_int_equal(state_at(txn, &ids[3], 0), -KAP_NOENT);
+	assert_int_equal(state_at(txn, &ids[4], 0), IDEMPOTENCY_MADE);
+	assert_int_equal(state_at(txn, &last, 0), IDEMPOTENCY_UNDER_WAY);
+	store_abort(&txn);
+}
+
 static void
 test_prune_spares_what_is_under_way(void **state)
 {
@@ -462,7 +492,7 @@ test_sizes(void **state)
 	for (int i = 0; i < CALL_TRUNKS_MAX; i++)
 		memset(record.trunks[i], 'a' + i, CALL_TRUNK_NAME_MAX);
 	assert_int_equal(idempotency_create(txn, &id, &record, KEEP_MS,
-	    NOW_MS), 0);
+	    NOW_MS, NOW_MS), 0);
 	assert_in_range(raw_value(txn, &id).len, 500, 2000);
 	assert_int_equal(idempotency_find(txn, &id, NOW_MS, &found), 0);
 	assert_string_equal(found.voice, record.voice);
@@ -470,7 +500,7 @@ test_sizes(void **state)
 		assert_string_equal(found.trunks[i], record.trunks[i]);
 	record.trunk_count = CALL_TRUNKS_MAX + 1;
 	assert_int_equal(idempotency_create(txn, &id, &record, KEEP_MS,
-	    NOW_MS), -KAP_INVAL);
+	    NOW_MS, NOW_MS), -KAP_INVAL);
 	store_abort(&txn);
 }
 
@@ -843,6 +873,7 @@ main(void)
 		ON_STORE(test_only_its_call_settles_once),
 		ON_STORE(test_a_freed_key_leaves_nothing),
 		ON_STORE(test_api_keys_never_meet),
+		ON_STORE(test_room_for_new_ones),
 		ON_STORE(test_what_is_given_up_never_was),
 		ON_STORE(test_answers_expire),
 		ON_STORE(test_a_new_record_takes_the_old_ones_place),
