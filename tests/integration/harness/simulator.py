@@ -36,6 +36,8 @@ class _Program:
         return self._process.pid
 
     def _run(self, arguments, ready):
+        self.log_path.touch()
+        lines = self._lines().count(ready) + 1
         with open(self.log_path, "ab") as log:
             self._process = subprocess.Popen(
                 # It goes when this process goes, however that ends.
@@ -47,7 +49,6 @@ class _Program:
                 env=sanitizer.environment(self._sanitizer),
                 start_new_session=True,
             )
-        lines = self._lines().count(ready) + 1
 
         def is_ready():
             assert self._process.poll() is None, self._lines()
