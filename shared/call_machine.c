@@ -357,6 +357,10 @@ on_recording_started(struct step *step)
 static void
 hand_recording_over(struct step *step)
 {
+	/* its beginning may have been told while nobody listened */
+	if (!has(step, CALL_F_RECORDING))
+		emit(step, CALL_EV_RECORDING_STARTED,
+		    step->call->recording_ms);
 	unmark(step, CALL_F_RECORDING);
 	mark(step, CALL_F_RECORDED | CALL_F_RECORD_DONE);
 	clear_timer(step, CALL_TIMER_RECORDING);

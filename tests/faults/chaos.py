@@ -45,7 +45,7 @@ ACTIONS = (
     ("fault freeze", 1, True),
     ("fault restart", 1, True),
 )
-KILLS = ("kill", "stop", "abort")
+NOBODY = "none lives"
 CONTROL_S = 10
 
 
@@ -122,10 +122,16 @@ class Chaos:
             if child["role"] == role and child["pid"] > 0
         ]
 
+    def _end(self, role, draw, number):
+        """A signal that ends a process, by itself or by the watchdog."""
+        did = self._signal(role, draw, number)
+        self.kills += did != NOBODY
+        return did
+
     def _signal(self, role, draw, number):
         living = self._children(role)
         if not living:
-            return "none lives"
+            return NOBODY
         child = living[int(draw * len(living))]
         pid = child["pid"]
         # One that is being replaced has two; now and then the old one is hit.
@@ -136,25 +142,23 @@ class Chaos:
         return f"slot {child['slot']}, pid {pid}"
 
     def _do_kill(self, what, draw):
-        self.kills += 1
         if what == "master":
             self._node.kill()
+            self.kills += 1
             self._node.start(wait_ready=False)
             return "started again"
         if what == "all":
             return "; ".join(
-                self._signal(role, draw, signal.SIGKILL)
+                self._end(role, draw, signal.SIGKILL)
                 for role in ("worker", "worker", "webhookd", "recorder")
             )
-        return self._signal(what, draw, signal.SIGKILL)
+        return self._end(what, draw, signal.SIGKILL)
 
     def _do_stop(self, what, draw):
-        self.kills += 1  # the watchdog does it
-        return self._signal(what, draw, signal.SIGSTOP)
+        return self._end(what, draw, signal.SIGSTOP)
 
     def _do_abort(self, what, draw):
-        self.kills += 1
-        return self._signal(what, draw, signal.SIGABRT)
+        return self._end(what, draw, signal.SIGABRT)
 
     def _do_term(self, what, draw):
         return self._signal(what, draw, signal.SIGTERM)

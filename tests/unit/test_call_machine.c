@@ -252,7 +252,8 @@ static const struct story stories[] = {
 	        "bridge-create bridge-add record" },
 	    { IN(RECORD_OK), 0, CALL_ANSWERED, "" },
 	    { IN(MEDIA_SERVER_LOST), 0, CALL_ENDED,
-	        "-t2 drop +t3 log *ended -t3 job bridge-destroy" },
+	        "-t2 drop +t3 log *ended *rec-started -t3 job "
+	        "bridge-destroy" },
 	  }, CALL_STATUS_COMPLETED, CALL_END_MEDIA_SERVER_LOST },
 	{ "gone unseen while it rang", 1, 0, {
 	    BORN,
@@ -302,7 +303,7 @@ static const struct story stories[] = {
 	        "-t2 drop +t3 log *ended" },
 	    { IN(RECORD_OK), 0, CALL_ENDED, "+t3" },
 	    { IN(TIMER, .timer = CALL_TIMER_RECORDING), 0, CALL_ENDED,
-	        "-t3 job bridge-destroy" },
+	        "-t3 *rec-started job bridge-destroy" },
 	    { IN(RECORDING_FINISHED), -KAP_STATE, CALL_ENDED, "" },
 	    { IN(RECORDING_GIVEN_UP), 0, CALL_ENDED, "settled" },
 	  }, CALL_STATUS_COMPLETED, CALL_END_NORMAL_HANGUP },
