@@ -496,6 +496,7 @@ dispatch_new(const struct dispatch_options *options)
 	if (dispatch == NULL)
 		return NULL;
 	dispatch->options = *options;
+	dispatch_sweep_init(dispatch);
 	return dispatch;
 }
 
@@ -506,6 +507,7 @@ dispatch_free(struct dispatch **dispatch)
 		return;
 	while ((*dispatch)->sent != NULL)
 		dispatch_sent_free(*(struct sent **)(*dispatch)->sent);
+	dispatch_sweep_deinit(*dispatch);
 	free(*dispatch);
 	*dispatch = NULL;
 }

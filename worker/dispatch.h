@@ -59,8 +59,10 @@ void dispatch_follow(struct dispatch *dispatch, const struct change *change);
 /*
  * Look through the outboxes of the calls that are this worker's to look
  * after: send what waits, and settle what was sent by a process that is gone,
- * or over a link that was lost. Reads the whole table of commands; call it
- * when a link comes up, when the own doorbell rings, and now and then.
+ * or over a link that was lost. Reads the whole table of commands, a page a
+ * turn, and no faster than the command links take them; while it does, another
+ * call has it read once more behind that. Call it when a link comes up, when
+ * the own doorbell rings, and now and then.
  */
 void dispatch_resume(struct dispatch *dispatch);
 

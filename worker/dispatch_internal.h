@@ -9,6 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <event2/event_struct.h>
+
 #include "dispatch.h"
 
 enum sent_phase { SENT_ASKED, SENT_LATER, SENT_PROBED };
@@ -33,8 +35,20 @@ struct sent {
 	struct change change;
 };
 
+/* A look through all outboxes, a page a turn of the loop. */
+struct sweep {
+	struct turn_job committed; /* behind the jobs of a page */
+	struct dispatch *dispatch;
+	struct event timer;
+	char after[CALL_ID_SIZE]; /* it has come to here */
+	bool under_way;
+	bool at_end; /* the page was the last one */
+	bool again;  /* another one follows: heads may be new behind it */
+};
+
 struct dispatch {
 	struct dispatch_options options;
+	struct sweep sweep;
 	void *sent; /* tsearch tree of struct sent, by call and seq */
 	unsigned sent_count;
 	bool ready;    /* all links are up */
@@ -71,6 +85,9 @@ void dispatch_wait_ms(struct sent *sent, enum sent_phase phase, int ms);
 bool dispatch_is_stream_read(const struct dispatch *dispatch, unsigned slot);
 
 /* dispatch_resume.c */
+
+void dispatch_sweep_init(struct dispatch *dispatch);
+void dispatch_sweep_deinit(struct dispatch *dispatch);
 
 /* The job when a probed originate's time for late events is over. */
 int dispatch_apply_not_there(struct turn_job *job, struct store_txn *txn);

@@ -4,18 +4,30 @@
  * living process has under way is its own, even if it is of the same slot.
  *
  * Nothing is forgotten here that isn't settled: what can't be told now is
- * found again by the next look.
+ * found again by the next look. That goes too for what a full lane gave back:
+ * it waits for a look that somebody asks for, and asks for none itself.
+ *
+ *     idle ──▶ a page of heads ──their jobs are committed──▶ the next page
+ *      ▲          ▲      │                                        │
+ *      │          └──────┘ a lane is full: after a while          │
+ *      └── at the end, if nobody has asked for another look ◀─────┘
  */
 #include "dispatch_internal.h"
 
 #include <string.h>
+
+#include <event2/event.h>
 
 #include "ari_url.h"
 #include "shared/clock.h"
 #include "shared/stats.h"
 
 #define PROBE_EVENTS_MS 500
-#define RESUME_BATCH 128
+#define RESUME_PAGE 256
+#define PAGE_WAIT_MS 1
+/* Calls that live meanwhile need the rest of a lane. */
+#define LANE_FULL (ARI_COMMANDS_MAX / 2)
+#define LANE_WAIT_MS 20
 
 /* One head, and whether it is to be taken up here. */
 struct left {
@@ -184,7 +196,8 @@ is_to_be_left(const struct dispatch *dispatch, const struct left *left)
 	    is_read_by(dispatch, left, STREAM_ELSEWHERE);
 }
 
-static void
+/* Whether anything was begun. */
+static bool
 resume_head(struct dispatch *dispatch, const struct left *left)
 {
 	const struct command *command = &left->head.command;
@@ -193,11 +206,11 @@ resume_head(struct dispatch *dispatch, const struct left *left)
 
 	if ((!is_left && !may_be_taken_up(dispatch, left)) ||
 	    dispatch_is_under_way(dispatch, left->head.call_id, command->seq))
-		return;
+		return false;
 	sent = dispatch_sent_new(dispatch, left->head.call_id, left->slot,
 	    command);
 	if (sent == NULL)
-		return;
+		return false;
 	if (is_left)
 		dispatch_submit(sent, apply_disown);
 	else if (command->state == COMMAND_WAITING)
@@ -206,6 +219,7 @@ resume_head(struct dispatch *dispatch, const struct left *left)
 		probe(sent);
 	else
 		dispatch_submit(sent, dispatch_apply_retake);
+	return true;
 }
 
 static void
@@ -225,13 +239,13 @@ judge(const struct dispatch *dispatch, struct store_txn *txn,
 static int
 read_heads(struct dispatch *dispatch, const char *after, struct left *lefts)
 {
-	struct outbox_head heads[RESUME_BATCH];
+	struct outbox_head heads[RESUME_PAGE];
 	struct store_txn *txn;
 	int count;
 
 	if (store_begin_read(dispatch->options.store, &txn) != 0)
 		return 0;
-	count = outbox_scan(txn, after, heads, RESUME_BATCH);
+	count = outbox_scan(txn, after, heads, RESUME_PAGE);
 	for (int i = 0; i < count; i++) {
 		lefts[i].head = heads[i];
 		judge(dispatch, txn, &lefts[i]);
@@ -240,21 +254,125 @@ read_heads(struct dispatch *dispatch, const char *after, struct left *lefts)
 	return count;
 }
 
+/* --- a page a turn -------------------------------------------------------- */
+
+static void
+wait_ms(struct sweep *sweep, int ms)
+{
+	const struct timeval after = { ms / 1000, (ms % 1000) * 1000L };
+
+	(void)evtimer_add(&sweep->timer, &after);
+}
+
+/* What the page has begun is committed, and said. */
+static void
+end_page(struct sweep *sweep)
+{
+	if (sweep->at_end) {
+		sweep->after[0] = '\0';
+		sweep->under_way = sweep->again;
+		sweep->again = false;
+	}
+	if (sweep->under_way)
+		wait_ms(sweep, PAGE_WAIT_MS);
+}
+
+static int
+apply_committed(struct turn_job *job KAP_UNUSED,
+    struct store_txn *txn KAP_UNUSED)
+{
+	return 0;
+}
+
+static void
+done_committed(struct turn_job *job, int rc KAP_UNUSED)
+{
+	end_page((struct sweep *)job);
+}
+
+static bool
+is_lane_full(const struct dispatch *dispatch)
+{
+	const struct dispatch_options *options = &dispatch->options;
+
+	return ari_command_in_flight(*options->control) >= LANE_FULL ||
+	    ari_command_in_flight(*options->originate) >= LANE_FULL;
+}
+
+/* Begin the next heads; true if any was. */
+static bool
+resume_page(struct dispatch *dispatch)
+{
+	struct sweep *sweep = &dispatch->sweep;
+	struct left lefts[RESUME_PAGE];
+	const int count = read_heads(dispatch, sweep->after, lefts);
+	bool any = false;
+
+	for (int i = 0; i < count; i++) {
+		if (lefts[i].ours && resume_head(dispatch, &lefts[i]))
+			any = true;
+	}
+	sweep->at_end = count < RESUME_PAGE;
+	if (count > 0)
+		memcpy(sweep->after, lefts[count - 1].head.call_id,
+		    sizeof(sweep->after));
+	return any;
+}
+
+static void
+go_on(struct sweep *sweep)
+{
+	struct dispatch *dispatch = sweep->dispatch;
+
+	if (!dispatch->ready) { /* whoever sets it looks again */
+		sweep->under_way = false;
+		sweep->again = false;
+	} else if (is_lane_full(dispatch)) {
+		wait_ms(sweep, LANE_WAIT_MS);
+	} else if (resume_page(dispatch)) {
+		/* jobs are done in order: behind it, those of the page are */
+		turn_submit_lazily(dispatch->options.turn, &sweep->committed);
+	} else {
+		end_page(sweep);
+	}
+}
+
+static void
+on_timer(evutil_socket_t fd KAP_UNUSED, short what KAP_UNUSED, void *arg)
+{
+	go_on(arg);
+}
+
 void
 dispatch_resume(struct dispatch *dispatch)
 {
-	struct left lefts[RESUME_BATCH];
-	char after[CALL_ID_SIZE] = "";
-	int count;
+	struct sweep *sweep = &dispatch->sweep;
 
 	if (!dispatch->ready)
 		return;
-	do {
-		count = read_heads(dispatch, after, lefts);
-		for (int i = 0; i < count; i++) {
-			memcpy(after, lefts[i].head.call_id, sizeof(after));
-			if (lefts[i].ours)
-				resume_head(dispatch, &lefts[i]);
-		}
-	} while (count == RESUME_BATCH);
+	if (sweep->under_way) {
+		sweep->again = true;
+		return;
+	}
+	sweep->under_way = true;
+	sweep->after[0] = '\0';
+	go_on(sweep);
+}
+
+void
+dispatch_sweep_init(struct dispatch *dispatch)
+{
+	struct sweep *sweep = &dispatch->sweep;
+
+	sweep->dispatch = dispatch;
+	sweep->committed.apply = apply_committed;
+	sweep->committed.done = done_committed;
+	(void)evtimer_assign(&sweep->timer, dispatch->options.base, on_timer,
+	    sweep);
+}
+
+void
+dispatch_sweep_deinit(struct dispatch *dispatch)
+{
+	(void)evtimer_del(&dispatch->sweep.timer);
 }

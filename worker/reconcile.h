@@ -27,7 +27,10 @@ struct reconcile_options {
 	const struct change_maker *maker;
 	struct dispatch *dispatch;
 	struct ari_command_link *const *control; /* opened later */
-	/* A run is done; its changes are submitted, not committed yet. */
+	/*
+	 * A run is done: its changes are committed. What no call has is being
+	 * removed still.
+	 */
 	void (*done)(void *ctx);
 	void *ctx;
 };

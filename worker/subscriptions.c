@@ -35,6 +35,7 @@ struct subscriptions {
 	struct wanted *list; /* sorted by channel */
 	size_t count;
 	size_t room;
+	bool has[CHILD_MAX_WORKERS]; /* the slots with a channel */
 	unsigned slot; /* apps of the slots before were asked */
 	size_t at;     /* channels before are subscribed */
 	bool changed;
@@ -182,21 +183,11 @@ subscribe(struct subscriptions *subscriptions)
 	ask(subscriptions, "POST", &uri, on_subscribed);
 }
 
-static bool
-has_channels(const struct subscriptions *subscriptions, unsigned slot)
-{
-	for (size_t i = 0; i < subscriptions->count; i++) {
-		if (subscriptions->list[i].slot == slot)
-			return true;
-	}
-	return false;
-}
-
 static void
 go_on(struct subscriptions *subscriptions)
 {
 	while (subscriptions->slot < CHILD_MAX_WORKERS &&
-	    !has_channels(subscriptions, subscriptions->slot))
+	    !subscriptions->has[subscriptions->slot])
 		subscriptions->slot++;
 	if (subscriptions->slot < CHILD_MAX_WORKERS) {
 		ask_app(subscriptions);
@@ -224,6 +215,8 @@ subscriptions_add(struct subscriptions *subscriptions, unsigned slot,
 {
 	struct wanted *wanted;
 
+	if (slot >= CHILD_MAX_WORKERS)
+		return -KAP_INVAL;
 	if (subscriptions->count == subscriptions->room) {
 		const size_t room = subscriptions->room * 2 + 64;
 		struct wanted *bigger = reallocarray(subscriptions->list,
@@ -238,6 +231,7 @@ subscriptions_add(struct subscriptions *subscriptions, unsigned slot,
 	memset(wanted, 0, sizeof(*wanted));
 	strncpy(wanted->channel, channel, sizeof(wanted->channel) - 1);
 	wanted->slot = slot;
+	subscriptions->has[slot] = true;
 	return 0;
 }
 

@@ -33,9 +33,10 @@ struct subscriptions *subscriptions_new(
 void subscriptions_free(struct subscriptions **subscriptions);
 
 /*
+ * slot     0..CHILD_MAX_WORKERS - 1
  * channel  copied; each behind the one before, as strcmp has it
  *
- * Returns 0; -KAP_NOMEM.
+ * Returns 0; -KAP_INVAL (no such slot); -KAP_NOMEM.
  */
 KAP_MUST_USE int subscriptions_add(struct subscriptions *subscriptions,
     unsigned slot, const char *channel);

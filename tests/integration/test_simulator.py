@@ -210,6 +210,23 @@ ASKED = [
     ("DELETE", "bridges/nope", {}),
     ("GET", "applications/nope", {}),
     ("PUT", "applications/nope/eventFilter", {}),
+    ("POST", "applications/test/subscription", {}),
+    (
+        "POST",
+        "applications/nope/subscription",
+        {"eventSource": "channel:{r}"},
+    ),
+    ("POST", "applications/test/subscription", {"eventSource": "nope:{r}"}),
+    (
+        "POST",
+        "applications/test/subscription",
+        {"eventSource": "channel:nope"},
+    ),
+    (
+        "POST",
+        "applications/test/subscription",
+        {"eventSource": "channel:{r}"},
+    ),
     ("DELETE", "channels/{c}", {}),
     ("GET", "nope", {}),
     ("PUT", "channels", {}),
@@ -243,6 +260,35 @@ def test_same_answers(both):
         tables.append(answers)
         client.hang_up_all()
     assert tables[0] == tables[1]
+
+
+@pytest.mark.simulator(version=VERSION)
+def test_same_subscription(both):
+    """A call that was originated while its app was not there is none that the
+    app is told of, until it subscribes to it: then it hears of its end."""
+    told_before = []
+    for name, client in both:
+        client.close()
+        late = type(client)(client.url, client.user, client.password)
+        wait_until(
+            lambda late=late: late.get("applications") == [],
+            f"no app in {name}",
+        )
+        channel = originate(late, "04").json()["id"]
+        late.listen("test")
+        told_before.append(late.get("applications/test")["channel_ids"])
+        response = late.request(
+            "POST",
+            "applications/test/subscription",
+            eventSource=f"channel:{channel}",
+        )
+        assert response.json()["channel_ids"] == [channel], name
+        told = late.get("applications/test")["channel_ids"]
+        assert told == [channel], name
+        late.request("DELETE", f"channels/{channel}")
+        late.wait_event(channel, "ChannelDestroyed")
+        late.close()
+    assert told_before == [[], []]
 
 
 def test_same_news_for_who_is_replaced(both):

@@ -10,6 +10,7 @@
 
 #include <cjson/cJSON.h>
 
+#include "sim_call.h"
 #include "sim_event.h"
 #include "sim_server.h"
 
@@ -195,13 +196,35 @@ render_list(const struct sim_app *app, const char *name, struct sim_text *out)
 	sim_text_add(out, "]");
 }
 
+static void
+render_channels(const struct sim *sim, const struct sim_app *app,
+    struct sim_text *out)
+{
+	const struct sim_call *call;
+	const char *comma = "";
+	size_t at = 0;
+
+	sim_text_add(out, "[");
+	while ((call = sim_table_next(&sim->calls, &at)) != NULL) {
+		if (!call->subscribed || strcmp(call->app, app->name) != 0)
+			continue;
+		sim_text_add(out, comma);
+		sim_text_add_quoted(out, call->id);
+		comma = ",";
+	}
+	sim_text_add(out, "]");
+}
+
 void
-sim_app_render(const struct sim_app *app, struct sim_text *out)
+sim_app_render(const struct sim *sim, const struct sim_app *app,
+    struct sim_text *out)
 {
 	sim_text_add(out, "{\"name\":");
 	sim_text_add_quoted(out, app->name);
-	sim_text_add(out, ",\"channel_ids\":[],\"bridge_ids\":[],"
-	    "\"endpoint_ids\":[],\"device_names\":[],\"events_allowed\":");
+	sim_text_add(out, ",\"channel_ids\":");
+	render_channels(sim, app, out);
+	sim_text_add(out, ",\"bridge_ids\":[],\"endpoint_ids\":[],"
+	    "\"device_names\":[],\"events_allowed\":");
 	render_list(app, "allowed", out);
 	sim_text_add(out, ",\"events_disallowed\":");
 	render_list(app, "disallowed", out);

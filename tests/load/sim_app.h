@@ -49,8 +49,9 @@ void sim_app_release(struct sim *sim, const char *name);
 KAP_MUST_USE int sim_app_set_filter(struct sim_app *app,
     const struct cJSON *filter);
 
-/* As GET /applications/… shows it. */
-void sim_app_render(const struct sim_app *app, struct sim_text *out);
+/* As GET /applications/… shows it; of what it is told, channels alone. */
+void sim_app_render(const struct sim *sim, const struct sim_app *app,
+    struct sim_text *out);
 
 /* Forget all of them. */
 void sim_apps_clear(struct sim *sim);

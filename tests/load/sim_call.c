@@ -508,6 +508,18 @@ sim_call_originate(struct sim *sim, const struct sim_call_order *order,
 	return 0;
 }
 
+int
+sim_call_follow(struct sim_call *call, struct sim_app *app)
+{
+	if (strcmp(call->app, app->name) != 0)
+		return -KAP_DENIED;
+	if (!call->subscribed)
+		sim_app_hold(app);
+	call->subscribed = true;
+	call->is_followed = true;
+	return 0;
+}
+
 /* ---- variables ---- */
 
 int

@@ -14,6 +14,7 @@
 #include "sim.h"
 #include "sim_plan.h"
 
+struct sim_app;
 struct sim_bridge;
 
 enum sim_call_state { SIM_CALL_DOWN, SIM_CALL_RINGING, SIM_CALL_UP };
@@ -79,6 +80,12 @@ struct sim_call *sim_call_find(const struct sim *sim, const char *id);
 
 /* Hang up from our side: the API's. `call` is gone afterwards. */
 void sim_call_hang_up(struct sim_call *call, int cause);
+
+/*
+ * Have its app told of it, outside of Stasis too: as a subscription to it
+ * does. Returns 0; -KAP_DENIED where it is another's app.
+ */
+KAP_MUST_USE int sim_call_follow(struct sim_call *call, struct sim_app *app);
 
 /* NULL: it isn't set. */
 const char *sim_call_variable(const struct sim_call *call, const char *name);

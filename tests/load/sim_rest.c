@@ -55,6 +55,8 @@ static const struct route routes[] = {
 	{ "GET", "applications/*", sim_rest_get_app, SIM_COMMAND_OTHER },
 	{ "PUT", "applications/*/eventFilter", sim_rest_set_filter,
 	    SIM_COMMAND_FILTER },
+	{ "POST", "applications/*/subscription", sim_rest_subscribe,
+	    SIM_COMMAND_OTHER },
 };
 
 #define ROUTE_COUNT (sizeof(routes) / sizeof(routes[0]))

@@ -80,6 +80,6 @@ sim_rest_handler sim_rest_list_bridges, sim_rest_create_bridge,
     sim_rest_stop_recording;
 /* sim_rest_other.c */
 sim_rest_handler sim_rest_info, sim_rest_ping, sim_rest_list_apps,
-    sim_rest_get_app, sim_rest_set_filter;
+    sim_rest_get_app, sim_rest_set_filter, sim_rest_subscribe;
 
 #endif

@@ -3,10 +3,12 @@
  */
 #include "sim_rest.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "shared/clock.h"
 #include "sim_app.h"
+#include "sim_call.h"
 #include "sim_world.h"
 
 static void
@@ -78,7 +80,7 @@ sim_rest_list_apps(struct sim *sim, const struct sim_request *request,
 	sim_text_add(&reply->body, "[");
 	while ((app = sim_table_next(&sim->apps, &at)) != NULL) {
 		sim_text_add(&reply->body, comma);
-		sim_app_render(app, &reply->body);
+		sim_app_render(sim, app, &reply->body);
 		comma = ",";
 	}
 	sim_text_add(&reply->body, "]");
@@ -107,7 +109,7 @@ sim_rest_get_app(struct sim *sim, const struct sim_request *request,
 		return;
 	reply->status = 200;
 	reply->reason = "OK";
-	sim_app_render(app, &reply->body);
+	sim_app_render(sim, app, &reply->body);
 }
 
 void
@@ -126,5 +128,78 @@ sim_rest_set_filter(struct sim *sim, const struct sim_request *request,
 	}
 	reply->status = 200;
 	reply->reason = "OK";
-	sim_app_render(app, &reply->body);
+	sim_app_render(sim, app, &reply->body);
+}
+
+/* ---- what an app is told of ---- */
+
+#define CHANNEL_SCHEME "channel:"
+#define SOURCES_SIZE 4096
+
+/*
+ * Returns Asterisk's status. Of its kinds of sources only channels are known
+ * here, and each reports to its own app alone.
+ */
+static int
+follow(const struct sim *sim, struct sim_app *app, const char *source)
+{
+	const size_t scheme_len = sizeof(CHANNEL_SCHEME) - 1;
+	struct sim_call *call;
+
+	if (strncmp(source, CHANNEL_SCHEME, scheme_len) != 0)
+		return 400;
+	call = sim_call_find(sim, source + scheme_len);
+	if (call == NULL)
+		return 422;
+	return sim_call_follow(call, app) == 0 ? 200 : 500;
+}
+
+/* All of a list, up to the first that can't be. */
+static int
+follow_each(const struct sim *sim, struct sim_app *app, const char *sources)
+{
+	char copy[SOURCES_SIZE];
+	char *rest = copy;
+	char *source;
+	int status = 200;
+
+	if ((size_t)snprintf(copy, sizeof(copy), "%s", sources) >=
+	    sizeof(copy))
+		return 500;
+	while (status == 200 && (source = strsep(&rest, ",")) != NULL)
+		status = follow(sim, app, source);
+	return status;
+}
+
+void
+sim_rest_subscribe(struct sim *sim, const struct sim_request *request,
+    struct sim_reply *reply)
+{
+	const char *sources = sim_rest_text(request, "eventSource");
+	struct sim_app *app;
+	int status;
+
+	if (sources == NULL) {
+		sim_rest_refuse(reply, 400, "Bad Request",
+		    "Missing parameter eventSource");
+		return;
+	}
+	app = find(sim, request, reply);
+	if (app == NULL)
+		return;
+	status = follow_each(sim, app, sources);
+	if (status == 400) {
+		sim_rest_refuse(reply, 400, "Bad Request",
+		    "Invalid event source URI scheme");
+	} else if (status == 422) {
+		sim_rest_refuse(reply, 422, "Unprocessable Entity",
+		    "Event source does not exist");
+	} else if (status != 200) {
+		sim_rest_refuse(reply, 500, "Internal Server Error",
+		    "Error processing request");
+	} else {
+		reply->status = 200;
+		reply->reason = "OK";
+		sim_app_render(sim, app, &reply->body);
+	}
 }

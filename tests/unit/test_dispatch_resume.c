@@ -43,6 +43,10 @@ struct bench {
 	bool asked_last;   /* the question behind all others is answered */
 	char request[200]; /* the first that the dispatch made; or empty */
 	unsigned known;    /* times originate_known was called */
+	unsigned requests; /* that the dispatch made */
+	bool mute;         /* the server keeps its replies back: */
+	unsigned held;
+	char ids[ARI_COMMANDS_MAX][24]; /* …to these */
 };
 
 static struct stats_file *stats;
@@ -65,22 +69,38 @@ reply(struct server *server, const char *id, const char *body)
 	cJSON_Delete(json);
 }
 
+/* A request of the dispatch's. */
+static void
+note(struct bench *bench, const char *method, const char *uri)
+{
+	if (strcmp(uri, "last") == 0)
+		return;
+	bench->requests++;
+	if (bench->request[0] == '\0')
+		(void)snprintf(bench->request, sizeof(bench->request),
+		    "%s %s", method, uri);
+}
+
 static void
 on_text(struct server *server, const char *text, void *arg)
 {
 	struct bench *bench = arg;
 	cJSON *json = cJSON_Parse(text);
+	const char *id = cJSON_GetStringValue(
+	    cJSON_GetObjectItemCaseSensitive(json, "request_id"));
 	const char *uri = cJSON_GetStringValue(
 	    cJSON_GetObjectItemCaseSensitive(json, "uri"));
 	const char *method = cJSON_GetStringValue(
 	    cJSON_GetObjectItemCaseSensitive(json, "method"));
 	const bool is_info = strncmp(uri, "asterisk/info", 13) == 0;
 
-	if (!is_info && strcmp(uri, "last") != 0 && bench->request[0] == '\0')
-		(void)snprintf(bench->request, sizeof(bench->request),
-		    "%s %s", method, uri);
-	reply(server, cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(
-	    json, "request_id")), is_info ? "{\"system\":{\"version\":\"22\","
+	if (!is_info)
+		note(bench, method, uri);
+	if (bench->mute)
+		(void)snprintf(bench->ids[bench->held++],
+		    sizeof(bench->ids[0]), "%s", id);
+	else
+		reply(server, id, is_info ? "{\"system\":{\"version\":\"22\","
 	    "\"entity_id\":\"x\"},\"status\":{\"startup_time\":\"y\"}}" :
 	    "{}");
 	cJSON_Delete(json);
@@ -470,6 +490,125 @@ test_reply_behind_the_events(void **state)
 	bench_close(&bench);
 }
 
+/* ---- more than a page ---- */
+
+#define MANY 1500
+#define PAGE 256
+
+static const struct scene hangup_waits = { "", 0, CALL_CMD_HANGUP,
+	LEFT_WAITING, 0, 0, false, false, STREAM_READ, NULL };
+
+static void
+lay_out_many(struct bench *bench, unsigned count)
+{
+	struct store_txn *txn;
+	char id[CALL_ID_SIZE];
+
+	assert_int_equal(store_begin_write(bench->store.store, &txn), 0);
+	for (unsigned i = 0; i < count; i++)
+		create_call(txn, &hangup_waits, id);
+	assert_int_equal(store_commit(&txn), 0);
+	bench->streams.slots[0].reader = STREAM_READ;
+}
+
+/* A page a turn; in the end each was said once, and is settled. */
+static void
+test_pages(void **state)
+{
+	struct bench *bench = calloc(1, sizeof(*bench));
+	struct outbox_head head;
+	struct store_txn *txn;
+
+	(void)state;
+	assert_non_null(bench);
+	bench_open(bench);
+	lay_out_many(bench, MANY);
+	dispatch_resume(bench->dispatch);
+	turn_flush(bench->turn);
+	assert_int_equal(ari_command_in_flight(bench->link), PAGE);
+	RUN_UNTIL(bench->base, bench->requests == MANY &&
+	    dispatch_under_way(bench->dispatch) == 0);
+	assert_int_equal(store_begin_read(bench->store.store, &txn), 0);
+	assert_int_equal(outbox_scan(txn, "", &head, 1), 0);
+	store_end_read(&txn);
+	ask_last(bench);
+	assert_int_equal(bench->requests, MANY);
+	bench_close(bench);
+	free(bench);
+}
+
+/* A head that a sweep has passed by is found by the look asked for then. */
+static void
+test_asked_for_on_the_way(void **state)
+{
+	struct bench *bench = calloc(1, sizeof(*bench));
+	struct outbox_item item;
+	struct outbox_head head;
+	struct store_txn *txn;
+
+	(void)state;
+	assert_non_null(bench);
+	bench_open(bench);
+	lay_out_many(bench, MANY);
+	assert_int_equal(store_begin_write(bench->store.store, &txn), 0);
+	assert_int_equal(outbox_scan(txn, "", &head, 1), 1);
+	assert_int_equal(outbox_take(txn, head.call_id, 0, 1,
+	    clock_deadline_ms(), &item), 0);
+	assert_int_equal(store_commit(&txn), 0);
+	set_alive(0, 1, true);
+	dispatch_resume(bench->dispatch);
+	turn_flush(bench->turn); /* it is passed by: its sender lives */
+	set_alive(0, 1, false);
+	assert_int_equal(ari_command_in_flight(bench->link), PAGE - 1);
+	dispatch_resume(bench->dispatch);
+	RUN_UNTIL(bench->base, bench->requests == MANY);
+	ask_last(bench);
+	assert_int_equal(bench->requests, MANY);
+	bench_close(bench);
+	free(bench);
+}
+
+static void
+on_filling(void *arg, int status, const char *body, size_t len)
+{
+	unsigned *answered = arg;
+
+	(void)body;
+	(void)len;
+	assert_int_equal(status, 200);
+	(*answered)++;
+}
+
+/* Nothing is added to a lane that is half full; later it goes on by itself. */
+static void
+test_full_lane(void **state)
+{
+	const unsigned filling = ARI_COMMANDS_MAX / 2;
+	struct bench *bench = calloc(1, sizeof(*bench));
+	unsigned answered = 0;
+
+	(void)state;
+	assert_non_null(bench);
+	bench_open(bench);
+	lay_out_many(bench, PAGE + 1);
+	bench->mute = true;
+	for (unsigned i = 0; i < filling; i++)
+		assert_int_equal(ari_command_send(bench->link, "GET", "last",
+		    NULL, NULL, 50000, on_filling, &answered), 0);
+	dispatch_resume(bench->dispatch);
+	RUN_UNTIL(bench->base, bench->held == filling);
+	turn_flush(bench->turn);
+	assert_int_equal(ari_command_in_flight(bench->link), filling);
+	assert_int_equal(dispatch_under_way(bench->dispatch), 0);
+	bench->mute = false;
+	for (unsigned i = 0; i < filling; i++)
+		reply(&bench->server, bench->ids[i], "{}");
+	RUN_UNTIL(bench->base, answered == filling &&
+	    bench->requests == PAGE + 1);
+	bench_close(bench);
+	free(bench);
+}
+
 static int
 open_stats(void **state)
 {
@@ -497,6 +636,9 @@ main(void)
 		cmocka_unit_test(test_taken_meanwhile),
 		cmocka_unit_test(test_originate_of_a_relieved_process),
 		cmocka_unit_test(test_reply_behind_the_events),
+		cmocka_unit_test(test_pages),
+		cmocka_unit_test(test_asked_for_on_the_way),
+		cmocka_unit_test(test_full_lane),
 	};
 
 	return cmocka_run_group_tests(tests, open_stats, NULL);

@@ -1,0 +1,540 @@
+/*
+ * worker/reconcile.c and its parts with thousands of calls, channels and
+ * bridges: what is ended, what is left alone, and that no turn of the loop does
+ * more than a page. With a real store, a real link, and a server that lists
+ * what the test says.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cjson/cJSON.h>
+#include <cmocka.h>
+
+#include "ari_bench_fixture.h"
+#include "ari_server_fixture.h"
+#include "shared/clock.h"
+#include "shared/log.h"
+#include "shared/stats.h"
+#include "worker/reconcile.h"
+
+#define OWN_GENERATION 2
+#define CALLS 1500
+#define STRAYS 700
+#define PAGE 256
+#define UNDER_WAY_MAX 200
+
+struct bench {
+	struct scratch store;
+	struct event_base *base;
+	struct turn *turn;
+	struct config config;
+	struct server server;
+	struct ari_command_link *link;
+	struct change_maker maker;
+	struct stream_states streams;
+	struct dispatch *dispatch;
+	struct reconcile *reconcile;
+	bool up;
+	unsigned done;
+	char ids[CALLS][CALL_ID_SIZE];
+	/* the server's */
+	unsigned listed; /* the first so many have their channels */
+	unsigned strays; /* channels, and bridges, of no call */
+	void (*on_list)(struct bench *bench); /* before channels are listed */
+	unsigned hung_up;
+	unsigned destroyed;
+	unsigned asked_marks;
+	/* what was seen of the calls */
+	unsigned changes;
+	unsigned most_at_once;
+	char made[CALL_ID_SIZE]; /* on_list's */
+};
+
+static struct stats_file *stats;
+
+/* ---- the server ---- */
+
+static void
+reply(struct server *server, const cJSON *request, int status,
+    const char *body)
+{
+	cJSON *json = cJSON_CreateObject();
+	char *text;
+
+	(void)cJSON_AddStringToObject(json, "type", "RESTResponse");
+	(void)cJSON_AddStringToObject(json, "request_id", cJSON_GetStringValue(
+	    cJSON_GetObjectItemCaseSensitive(request, "request_id")));
+	(void)cJSON_AddNumberToObject(json, "status_code", status);
+	(void)cJSON_AddStringToObject(json, "message_body", body);
+	text = cJSON_PrintUnformatted(json);
+	server_send_text(server, text);
+	free(text);
+	cJSON_Delete(json);
+}
+
+static void
+reply_json(struct server *server, const cJSON *request, cJSON *body)
+{
+	char *text = cJSON_PrintUnformatted(body);
+
+	reply(server, request, 200, text);
+	free(text);
+	cJSON_Delete(body);
+}
+
+/* A call of this node, 1, that there never was. */
+static void
+stray_id(char id[CALL_ID_SIZE], unsigned number)
+{
+	(void)snprintf(id, CALL_ID_SIZE, "1600000000.%u001",
+	    1000U + number);
+}
+
+static cJSON *
+list_channels(const struct bench *bench)
+{
+	cJSON *list = cJSON_CreateArray();
+
+	for (unsigned i = 0; i < bench->listed + bench->strays; i++) {
+		cJSON *channel = cJSON_CreateObject();
+		char id[CALL_ID_SIZE];
+
+		stray_id(id, i);
+		(void)cJSON_AddStringToObject(channel, "id",
+		    i < bench->listed ? bench->ids[i] : id);
+		(void)cJSON_AddStringToObject(channel, "state", "Ringing");
+		(void)cJSON_AddItemToArray(list, channel);
+	}
+	return list;
+}
+
+static cJSON *
+list_bridges(const struct bench *bench)
+{
+	cJSON *list = cJSON_CreateArray();
+
+	for (unsigned i = 0; i < bench->strays; i++) {
+		cJSON *bridge = cJSON_CreateObject();
+		char id[CALL_ID_SIZE];
+		char name[CALL_NAME_SIZE];
+
+		stray_id(id, i);
+		call_bridge_name(id, name);
+		(void)cJSON_AddStringToObject(bridge, "id", name);
+		(void)cJSON_AddStringToObject(bridge, "name", "kaphila-1");
+		(void)cJSON_AddItemToArray(list, bridge);
+	}
+	return list;
+}
+
+/* An app that is told of all of our calls. */
+static cJSON *
+show_app(const struct bench *bench)
+{
+	cJSON *app = cJSON_CreateObject();
+	cJSON *told = cJSON_AddArrayToObject(app, "channel_ids");
+
+	for (unsigned i = 0; i < CALLS; i++)
+		(void)cJSON_AddItemToArray(told,
+		    cJSON_CreateString(bench->ids[i]));
+	return app;
+}
+
+/* Every hundredth stray bears another node's mark. */
+static void
+reply_mark(struct bench *bench, const cJSON *request)
+{
+	reply(&bench->server, request, 200, bench->asked_marks++ % 100 == 0 ?
+	    "{\"value\":\"2\"}" : "{\"value\":\"1\"}");
+}
+
+static void
+carry_out(struct bench *bench, const cJSON *request, const char *method,
+    const char *uri)
+{
+	struct server *server = &bench->server;
+
+	if (strcmp(method, "DELETE") == 0) {
+		if (strncmp(uri, "bridges/", 8) == 0)
+			bench->destroyed++;
+		else
+			bench->hung_up++;
+		reply(server, request, 204, "");
+	} else if (strcmp(uri, "channels") == 0) {
+		if (bench->on_list != NULL)
+			bench->on_list(bench);
+		reply_json(server, request, list_channels(bench));
+	} else if (strcmp(uri, "bridges") == 0) {
+		reply_json(server, request, list_bridges(bench));
+	} else if (strncmp(uri, "applications/", 13) == 0) {
+		assert_string_equal(method, "GET"); /* it is told of all */
+		reply_json(server, request, show_app(bench));
+	} else if (strstr(uri, "/variable") != NULL) {
+		reply_mark(bench, request);
+	} else {
+		reply(server, request, 200, "{\"system\":{\"version\":\"22\","
+		    "\"entity_id\":\"x\"},\"status\":{\"startup_time\":"
+		    "\"y\"}}");
+	}
+}
+
+static void
+on_text(struct server *server, const char *text, void *arg)
+{
+	cJSON *json = cJSON_Parse(text);
+
+	(void)server;
+	carry_out(arg, json, cJSON_GetStringValue(
+	    cJSON_GetObjectItemCaseSensitive(json, "method")),
+	    cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(json,
+	    "uri")));
+	cJSON_Delete(json);
+}
+
+static void
+on_lane_up(void *ctx, const struct ari_server *server)
+{
+	struct bench *bench = ctx;
+
+	(void)server;
+	bench->up = true;
+}
+
+static void
+on_lane_down(void *ctx, const char *reason)
+{
+	(void)ctx;
+	fail_msg("the link went down: %s", reason);
+}
+
+static const struct ari_command_ops lane_ops = { on_lane_up, on_lane_down };
+
+/* ---- the worker's part ---- */
+
+static void
+on_watch(void *ctx, const struct change *change)
+{
+	struct bench *bench = ctx;
+
+	(void)change;
+	bench->changes++;
+}
+
+static void
+on_known(void *ctx, const char *call_id)
+{
+	(void)ctx;
+	(void)call_id;
+}
+
+static void
+on_nothing(void *ctx)
+{
+	(void)ctx;
+}
+
+static void
+on_done(void *ctx)
+{
+	struct bench *bench = ctx;
+
+	bench->done++;
+}
+
+static void
+make_worker(struct bench *bench)
+{
+	const struct dispatch_options options = {
+		.base = bench->base,
+		.turn = bench->turn,
+		.store = bench->store.store,
+		.config = &bench->config,
+		.maker = &bench->maker,
+		.originate = &bench->link,
+		.control = &bench->link,
+		.streams = &bench->streams,
+		.watch = on_watch,
+		.originate_known = on_known,
+		.timers_changed = on_nothing,
+		.ledger_grew = on_nothing,
+		.ctx = bench,
+	};
+	struct reconcile_options reconcile = {
+		.base = bench->base,
+		.turn = bench->turn,
+		.store = bench->store.store,
+		.config = &bench->config,
+		.maker = &bench->maker,
+		.control = &bench->link,
+		.done = on_done,
+		.ctx = bench,
+	};
+
+	bench->maker = (struct change_maker){ .slot = 0,
+		.generation = OWN_GENERATION, .node = 1,
+		.originate_timeout_ms = 5000 };
+	bench->dispatch = dispatch_new(&options);
+	assert_non_null(bench->dispatch);
+	reconcile.dispatch = bench->dispatch;
+	bench->reconcile = reconcile_new(&reconcile);
+	assert_non_null(bench->reconcile);
+}
+
+static struct bench *
+bench_open(void)
+{
+	struct bench *bench = calloc(1, sizeof(*bench));
+	struct kap_errmsg msg;
+
+	assert_non_null(bench);
+	scratch_open(&bench->store);
+	bench->base = event_base_new();
+	bench->turn = turn_new(bench->base, bench->store.store);
+	server_open(&bench->server, bench->base);
+	bench->server.on_text = on_text;
+	bench->server.arg = bench;
+	server_config(&bench->server, &bench->config);
+	bench->config.node.id = 1;
+	bench->config.asterisk.command_timeout_ms = 50000;
+	make_worker(bench);
+	assert_int_equal(ari_command_open(&bench->link, bench->base,
+	    &bench->config, 0, "control", &lane_ops, bench, &msg), 0);
+	RUN_UNTIL(bench->base, bench->up);
+	return bench;
+}
+
+static void
+bench_close(struct bench *bench)
+{
+	ari_command_close(&bench->link);
+	RUN_UNTIL(bench->base, bench->server.peer == NULL);
+	reconcile_free(&bench->reconcile);
+	turn_flush(bench->turn);
+	dispatch_free(&bench->dispatch);
+	turn_free(&bench->turn);
+	server_close(&bench->server);
+	event_base_free(bench->base);
+	scratch_remove(&bench->store);
+	free(bench);
+}
+
+/* ---- calls ---- */
+
+/* A call that Asterisk has taken. */
+static void
+create_call(struct store_txn *txn, const struct change_maker *maker,
+    char id_out[CALL_ID_SIZE])
+{
+	const struct call_input accepted = { .kind = CALL_IN_ORIGINATE_OK,
+		.attempt = 1, .at_ms = clock_wall_ms() };
+	const struct call_cold cold = { .trunk_count = 1,
+		.trunk_names = { "a" }, .endpoints = { "PJSIP/001@a" },
+		.webhook_url = "https://a/", .metadata = "", .voice = "" };
+	struct call call = { .version = CALL_VERSION, .key_id = 5,
+		.trunk_count = 1, .ring_timeout_s = 30,
+		.max_duration_s = 60, .number = "14155550100",
+		.flags = CALL_F_WEBHOOK }; /* its record outlives it */
+	struct change change;
+
+	assert_int_equal(change_create(txn, maker, &call, &cold, &change), 0);
+	memcpy(id_out, change.step.call.id, CALL_ID_SIZE);
+	assert_int_equal(change_settle(txn, maker, id_out, 1, &accepted,
+	    &change), 0);
+}
+
+static void
+lay_out_calls(struct bench *bench)
+{
+	struct store_txn *txn;
+
+	assert_int_equal(store_begin_write(bench->store.store, &txn), 0);
+	for (unsigned i = 0; i < CALLS; i++)
+		create_call(txn, &bench->maker, bench->ids[i]);
+	assert_int_equal(store_commit(&txn), 0);
+}
+
+static struct call
+get_call(const struct bench *bench, const char *id)
+{
+	struct store_txn *txn;
+	struct call call;
+
+	assert_int_equal(store_begin_read(bench->store.store, &txn), 0);
+	assert_int_equal(call_table_get(txn, id, &call), 0);
+	store_end_read(&txn);
+	return call;
+}
+
+/* Run to the end, and note the most changes in a turn of the loop. */
+static void
+run(struct bench *bench, bool restarted)
+{
+	reconcile_start(bench->reconcile, restarted);
+	while (bench->done == 0) {
+		const unsigned before = bench->changes;
+
+		(void)event_base_loop(bench->base, EVLOOP_ONCE);
+		if (bench->changes - before > bench->most_at_once)
+			bench->most_at_once = bench->changes - before;
+	}
+}
+
+/* ---- tests ---- */
+
+/* Calls without a channel are ended, the others heard of; a page a turn. */
+static void
+test_many_calls(void **state)
+{
+	struct bench *bench = bench_open();
+
+	(void)state;
+	lay_out_calls(bench);
+	bench->listed = CALLS / 2;
+	run(bench, false);
+	for (unsigned i = 0; i < CALLS; i++) {
+		const struct call call = get_call(bench, bench->ids[i]);
+
+		assert_int_equal(call.state, i < CALLS / 2 ? CALL_RINGING :
+		    CALL_ENDED);
+		if (i >= CALLS / 2)
+			assert_int_equal(call.end_reason, CALL_END_LOST);
+	}
+	assert_int_equal(bench->changes, CALLS);
+	assert_in_range(bench->most_at_once, 1, PAGE);
+	assert_int_equal(bench->hung_up, 0);
+	bench_close(bench);
+}
+
+static void
+test_restarted(void **state)
+{
+	struct bench *bench = bench_open();
+
+	(void)state;
+	lay_out_calls(bench);
+	run(bench, true);
+	for (unsigned i = 0; i < CALLS; i++)
+		assert_int_equal(get_call(bench, bench->ids[i]).end_reason,
+		    CALL_END_MEDIA_SERVER_LOST);
+	assert_in_range(bench->most_at_once, 1, PAGE);
+	bench_close(bench);
+}
+
+/* While the list is made, a call is made and another one ends by itself. */
+static void
+change_meanwhile(struct bench *bench)
+{
+	const struct call_input busy = { .kind = CALL_IN_DESTROYED,
+		.attempt = 1, .cause = 17, .at_ms = clock_wall_ms() };
+	struct change change;
+	struct store_txn *txn;
+
+	assert_int_equal(store_begin_write(bench->store.store, &txn), 0);
+	create_call(txn, &bench->maker, bench->made);
+	assert_int_equal(change_step(txn, &bench->maker, bench->ids[7], &busy,
+	    &change), 0);
+	assert_int_equal(change.rc, 0);
+	assert_int_equal(store_commit(&txn), 0);
+}
+
+static void
+test_made_or_ended_meanwhile(void **state)
+{
+	struct bench *bench = bench_open();
+
+	(void)state;
+	lay_out_calls(bench);
+	bench->on_list = change_meanwhile;
+	run(bench, false);
+	assert_int_equal(get_call(bench, bench->made).state, CALL_DIALING);
+	assert_int_equal(get_call(bench, bench->ids[7]).end_reason,
+	    CALL_END_BUSY);
+	assert_int_equal(bench->changes, CALLS - 1);
+	bench_close(bench);
+}
+
+/* Strays all go, some at a time; another node's stay. */
+static void
+test_many_strays(void **state)
+{
+	struct bench *bench = bench_open();
+	unsigned most = 0;
+
+	(void)state;
+	bench->strays = STRAYS;
+	run(bench, false);
+	while (bench->destroyed < STRAYS) {
+		if (ari_command_in_flight(bench->link) > most)
+			most = ari_command_in_flight(bench->link);
+		(void)event_base_loop(bench->base, EVLOOP_ONCE);
+	}
+	RUN_UNTIL(bench->base, ari_command_in_flight(bench->link) == 0);
+	assert_in_range(most, 1, UNDER_WAY_MAX);
+	assert_int_equal(bench->asked_marks, STRAYS);
+	assert_int_equal(bench->hung_up, STRAYS - STRAYS / 100);
+	assert_int_equal(bench->destroyed, STRAYS);
+	bench_close(bench);
+}
+
+/* What a run left to do is dropped with it, in the midst of it too. */
+static void
+test_stopped(void **state)
+{
+	struct bench *bench = bench_open();
+
+	(void)state;
+	lay_out_calls(bench);
+	bench->strays = STRAYS;
+	run(bench, false);
+	RUN_UNTIL(bench->base, bench->asked_marks > 0);
+	reconcile_stop(bench->reconcile);
+	RUN_UNTIL(bench->base, ari_command_in_flight(bench->link) == 0);
+	assert_true(bench->asked_marks <= UNDER_WAY_MAX);
+	bench->done = 0;
+	run(bench, false);
+	RUN_UNTIL(bench->base, bench->destroyed == STRAYS);
+	reconcile_start(bench->reconcile, false);
+	reconcile_stop(bench->reconcile);
+	assert_false(reconcile_is_done(bench->reconcile));
+	bench_close(bench);
+}
+
+static int
+open_stats(void **state)
+{
+	char path[] = "/tmp/kaphila-reconcile-XXXXXX";
+	const int made = mkstemp(path);
+	const int fd = stats_create(path);
+
+	(void)state;
+	log_init("test", -1, LOG_LEVEL_ERROR, LOG_FORMAT_TEXT);
+	(void)close(made);
+	(void)unlink(path);
+	if (fd < 0 || stats_map(fd, &stats) != 0)
+		return -1;
+	(void)close(fd);
+	atomic_store(&stats->node.workers, 1);
+	stats_use_row(stats, stats_row_index(CHILD_BELL_WORKER,
+	    OWN_GENERATION), OWN_GENERATION);
+	return 0;
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_many_calls),
+		cmocka_unit_test(test_restarted),
+		cmocka_unit_test(test_made_or_ended_meanwhile),
+		cmocka_unit_test(test_many_strays),
+		cmocka_unit_test(test_stopped),
+	};
+
+	return cmocka_run_group_tests(tests, open_stats, NULL);
+}
