@@ -262,7 +262,7 @@ on_sent_timer(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	if (sent->phase == SENT_PROBED)
-		dispatch_submit(sent, dispatch_apply_not_there);
+		dispatch_probed(sent);
 	else if (sent->dispatch->draining)
 		release(sent); /* a process that leaves doesn't wait */
 	else

@@ -28,6 +28,7 @@ struct sent {
 	unsigned stats_trunk; /* originate only (stats.h) */
 	uint32_t seq;
 	int64_t taken_ms;
+	struct stream_mark mark; /* PROBED: what is to be read first */
 	char call_id[CALL_ID_SIZE];
 	struct call_input input; /* what the reply means */
 	bool has_input;
@@ -89,7 +90,10 @@ bool dispatch_is_stream_read(const struct dispatch *dispatch, unsigned slot);
 void dispatch_sweep_init(struct dispatch *dispatch);
 void dispatch_sweep_deinit(struct dispatch *dispatch);
 
-/* The job when a probed originate's time for late events is over. */
+/* A probed originate's time for late events is over. */
+void dispatch_probed(struct sent *sent);
+
+/* The job then. */
 int dispatch_apply_not_there(struct turn_job *job, struct store_txn *txn);
 
 #endif

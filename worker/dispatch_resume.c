@@ -22,7 +22,8 @@
 #include "shared/clock.h"
 #include "shared/stats.h"
 
-#define PROBE_EVENTS_MS 500
+#define PROBE_EVENTS_MS 500 /* for what Asterisk has yet to send */
+#define PROBE_READ_MS 20   /* …and for what is yet to be read */
 #define RESUME_PAGE 256
 #define PAGE_WAIT_MS 1
 /* Calls that live meanwhile need the rest of a lane. */
@@ -77,6 +78,17 @@ dispatch_apply_not_there(struct turn_job *job, struct store_txn *txn)
 		sent->input.at_ms = clock_wall_ms();
 	}
 	return dispatch_apply_settle(job, txn);
+}
+
+void
+dispatch_probed(struct sent *sent)
+{
+	const struct stream_states *streams = sent->dispatch->options.streams;
+
+	if (stream_mark_is_read(&sent->mark, &streams->slots[sent->slot]))
+		dispatch_submit(sent, dispatch_apply_not_there);
+	else
+		dispatch_wait_ms(sent, SENT_PROBED, PROBE_READ_MS);
 }
 
 static void

@@ -441,6 +441,12 @@ event_link_free(struct event_link **link)
 	free(old);
 }
 
+int
+event_link_fd(const struct event_link *link)
+{
+	return link->fd;
+}
+
 int64_t
 event_link_began_ms(const struct event_link *link)
 {

@@ -120,6 +120,9 @@ void event_link_free(struct event_link **link);
 
 enum event_link_state event_link_state(const struct event_link *link);
 
+/* The socket that events are read from, the link's; -1: none. */
+int event_link_fd(const struct event_link *link);
+
 /* Since when events are read without a gap (event_reader_began_ms). */
 int64_t event_link_began_ms(const struct event_link *link);
 

@@ -365,6 +365,7 @@ open_calls(struct worker *worker)
 		.config = &worker->runtime.config,
 		.maker = &worker->maker,
 		.control = &worker->control,
+		.streams = &worker->states,
 		.done = on_reconciled,
 		.ctx = worker,
 	};

@@ -32,6 +32,7 @@
 #include "subscriptions.h"
 
 #define SETTLE_MS 1000
+#define READ_WAIT_MS 20 /* for what was told by then to be read */
 #define RETRY_MS 2000
 #define SUBSCRIBING_MAX 3 /* times in a run */
 #define PAGE 256          /* of the list of channels */
@@ -62,6 +63,7 @@ struct reconcile {
 	size_t chosen; /* channels before were offered to them */
 	unsigned subscribings; /* in this run */
 	struct reconcile_strays *strays; /* of the run that is done */
+	struct stream_mark marks[CHILD_MAX_WORKERS];
 };
 
 /* The reply to one request of one run. */
@@ -82,6 +84,7 @@ forget_all(struct reconcile *reconcile)
 	reconcile_lists_clear(&reconcile->lists);
 	subscriptions_free(&reconcile->subscriptions);
 	reconcile_strays_free(&reconcile->strays);
+	memset(reconcile->marks, 0, sizeof(reconcile->marks));
 }
 
 static void
@@ -315,9 +318,27 @@ on_compared(void *ctx, int rc)
 	reconcile->options.done(reconcile->options.ctx);
 }
 
+/* Whether all that was told until the lists had settled is read. */
+static bool
+are_events_read(struct reconcile *reconcile)
+{
+	const struct stream_states *streams = reconcile->options.streams;
+	bool all = true;
+
+	/* each of them, so that all are marked now */
+	for (unsigned slot = 0; slot < CHILD_MAX_WORKERS; slot++)
+		all = stream_mark_is_read(&reconcile->marks[slot],
+		    &streams->slots[slot]) && all;
+	return all;
+}
+
 static void
 compare(struct reconcile *reconcile)
 {
+	if (!are_events_read(reconcile)) {
+		wait_ms(reconcile, RECONCILE_SETTLING, READ_WAIT_MS);
+		return;
+	}
 	CRASH_POINT(reconcile_listed);
 	reconcile->phase = RECONCILE_COMPARING;
 	reconcile_calls_compare(reconcile->calls, &reconcile->lists,

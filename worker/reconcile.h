@@ -26,6 +26,7 @@ struct reconcile_options {
 	const struct config *config;
 	const struct change_maker *maker;
 	struct dispatch *dispatch;
+	const struct stream_states *streams; /* whose events are read */
 	struct ari_command_link *const *control; /* opened later */
 	/*
 	 * A run is done: its changes are committed. What no call has is being

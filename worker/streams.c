@@ -52,6 +52,7 @@ set_state(struct stream *stream, enum stream_reader reader)
 	state->reader = reader;
 	state->began_ms = reader == STREAM_READ ?
 	    event_link_began_ms(stream->link) : 0;
+	state->fd = reader == STREAM_READ ? event_link_fd(stream->link) : 0;
 }
 
 /* --- what the link tells ---------------------------------------------- */

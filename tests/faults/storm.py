@@ -44,6 +44,7 @@ CREDITS = 10**7
 SETTINGS = {
     "log.level": "info",
     "http.max_connections": 256,
+    "http.idle_timeout_s": 10,
     "store.map_size_mb": 256,
     "supervision.heartbeat_timeout_s": 3,
     "supervision.ready_timeout_s": 20,
@@ -243,7 +244,7 @@ class Storm:
             ]
 
         faults = settled()
-        for _ in range(20):
+        for _ in range(60):  # idle connections end meanwhile
             if not faults:
                 break
             time.sleep(0.5)

@@ -604,7 +604,8 @@ test_full_lane(void **state)
 	for (unsigned i = 0; i < filling; i++)
 		reply(&bench->server, bench->ids[i], "{}");
 	RUN_UNTIL(bench->base, answered == filling &&
-	    bench->requests == PAGE + 1);
+	    bench->requests == PAGE + 1 &&
+	    ari_command_in_flight(bench->link) == 0);
 	bench_close(bench);
 	free(bench);
 }

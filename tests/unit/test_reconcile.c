@@ -272,6 +272,7 @@ make_worker(struct bench *bench)
 		.config = &bench->config,
 		.maker = &bench->maker,
 		.control = &bench->link,
+		.streams = &bench->streams,
 		.done = on_done,
 		.ctx = bench,
 	};
