@@ -178,6 +178,8 @@ test_a_whole_life(void **state)
 	settle_head(txn, id, CALL_CMD_BRIDGE_ADD);
 	settle_head(txn, id, CALL_CMD_RECORD);
 	assert_int_equal(step_call(txn, id, CALL_IN_RECORD_OK, 0, &step), 0);
+	assert_int_equal(step_call(txn, id, CALL_IN_RECORDING_STARTED, 0,
+	    &step), 0);
 	assert_int_equal(step_call(txn, id, CALL_IN_DESTROYED, 16, &step), 0);
 	assert_int_equal(get_account(txn).live, 0);
 	assert_int_equal(get_account(txn).calls, 1);
@@ -196,7 +198,7 @@ test_a_whole_life(void **state)
 	assert_string_equal(entries[1].trunk, "one");
 	assert_int_equal(entries[2].kind, LEDGER_RECORDING);
 	assert_int_equal(count(txn, STORE_CALLS), 1);
-	assert_int_equal(deliver_all(txn), 4);
+	assert_int_equal(deliver_all(txn), 5);
 	assert_int_equal(count(txn, STORE_CALLS), 0);
 	assert_int_equal(count(txn, STORE_CALL_COLD), 0);
 	assert_int_equal(count(txn, STORE_TIMERS), 0);
