@@ -10,6 +10,12 @@
 
 #include "event_socket.h"
 
+/*
+ * More than this in the socket, and its window may have been shut: then the
+ * other end holds events that have not come in. Less, and it doesn't.
+ */
+#define WAITING_MAX 16384
+
 static int
 set_mark(struct stream_mark *mark, const struct stream_state *state)
 {
@@ -21,6 +27,8 @@ set_mark(struct stream_mark *mark, const struct stream_state *state)
 		return rc;
 	if (ioctl(state->fd, SIOCINQ, &waiting) != 0)
 		return -KAP_IO;
+	if (waiting > WAITING_MAX)
+		return -KAP_AGAIN;
 	mark->bytes = committed + (uint64_t)waiting;
 	mark->began_ms = state->began_ms;
 	mark->is_set = true;
@@ -35,7 +43,7 @@ stream_mark_is_read(struct stream_mark *mark,
 
 	if (state->reader != STREAM_READ || state->fd == 0)
 		return true;
-	/* a socket that can't be examined is about to be given up */
+	/* not yet; one that can't be examined is about to be given up */
 	if (!mark->is_set && set_mark(mark, state) != 0)
 		return false;
 	if (mark->began_ms != state->began_ms)

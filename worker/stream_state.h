@@ -41,7 +41,8 @@ struct stream_mark {
 /*
  * Whether all that had come in on a stream when this mark was first asked for
  * is committed by now. Who concludes from what Asterisk no longer has must
- * have read what it had told before: the kernel may hold seconds of it.
+ * have read what it had told before: the kernel may hold seconds of it, and
+ * the other end what didn't fit there.
  *
  * True where the stream isn't read here, or is another one by now: what can
  * be concluded then is for the caller to know. Ask again after a while.

@@ -85,6 +85,30 @@ test_what_had_come_is_read_first(void **state)
 	assert_true(stream_mark_is_read(&none, &stream));
 }
 
+/* With the window shut, what has come in is not all that was told. */
+static void
+test_a_full_socket_is_emptied_first(void **state)
+{
+	const struct pair *pair = *state;
+	const struct stream_state stream = { .reader = STREAM_READ,
+		.began_ms = 5, .fd = pair->reader };
+	struct stream_mark mark = { .is_set = false };
+	char bytes[20000] = { 0 };
+
+	tell(pair, bytes, sizeof(bytes));
+	while (event_socket_has_bytes(pair->reader) && !mark.is_set) {
+		assert_false(stream_mark_is_read(&mark, &stream));
+		assert_int_equal(event_socket_consume(pair->reader, 2000), 0);
+	}
+	assert_true(mark.is_set);
+	assert_int_equal(mark.bytes, sizeof(bytes));
+	while (event_socket_has_bytes(pair->reader)) {
+		assert_false(stream_mark_is_read(&mark, &stream));
+		assert_int_equal(event_socket_consume(pair->reader, 2000), 0);
+	}
+	assert_true(stream_mark_is_read(&mark, &stream));
+}
+
 static void
 test_other_streams_are_not_waited_for(void **state)
 {
@@ -130,6 +154,8 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(
 		    test_what_had_come_is_read_first, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+		    test_a_full_socket_is_emptied_first, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 		    test_other_streams_are_not_waited_for, setup, teardown),
 		cmocka_unit_test_setup_teardown(
