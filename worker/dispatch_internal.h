@@ -28,7 +28,7 @@ struct sent {
 	unsigned stats_trunk; /* originate only (stats.h) */
 	uint32_t seq;
 	int64_t taken_ms;
-	struct stream_mark mark; /* PROBED: what is to be read first */
+	struct event_mark mark; /* PROBED: what is to be read first */
 	char call_id[CALL_ID_SIZE];
 	struct call_input input; /* what the reply means */
 	bool has_input;

@@ -85,7 +85,7 @@ dispatch_probed(struct sent *sent)
 {
 	const struct stream_states *streams = sent->dispatch->options.streams;
 
-	if (stream_mark_is_read(&sent->mark, &streams->slots[sent->slot]))
+	if (stream_is_past(&streams->slots[sent->slot], &sent->mark))
 		dispatch_submit(sent, dispatch_apply_not_there);
 	else
 		dispatch_wait_ms(sent, SENT_PROBED, PROBE_READ_MS);

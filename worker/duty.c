@@ -70,9 +70,12 @@ duty_read(struct worker *worker, int slot, int fd)
 	CRASH_POINT(handover_taken);
 	if (rc != 0 && own)
 		fatal("can't read the slot's events: %s", kap_strerror(rc));
-	if (rc != 0)
+	if (rc != 0) {
 		log_error("can't read another slot's events",
 		    LOG_I("slot", slot), LOG_S("error", kap_strerror(rc)));
+		/* so that the master doesn't count on it */
+		streams_leave(worker->streams, slot);
+	}
 	if (own && worker->opening != NULL)
 		opening_take_over(worker->opening);
 }

@@ -441,10 +441,10 @@ event_link_free(struct event_link **link)
 	free(old);
 }
 
-int
-event_link_fd(const struct event_link *link)
+bool
+event_link_is_past(struct event_link *link, struct event_mark *mark)
 {
-	return link->fd;
+	return event_reader_is_past(link->reader, mark);
 }
 
 int64_t

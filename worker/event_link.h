@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "ari_decode.h"
+#include "event_reader.h"
 #include "shared/config.h"
 #include "shared/errors.h"
 #include "shared/store.h"
@@ -120,8 +121,8 @@ void event_link_free(struct event_link **link);
 
 enum event_link_state event_link_state(const struct event_link *link);
 
-/* The socket that events are read from, the link's; -1: none. */
-int event_link_fd(const struct event_link *link);
+/* Whether the stream has been read beyond a mark (event_reader_is_past). */
+bool event_link_is_past(struct event_link *link, struct event_mark *mark);
 
 /* Since when events are read without a gap (event_reader_began_ms). */
 int64_t event_link_began_ms(const struct event_link *link);

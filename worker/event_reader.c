@@ -23,6 +23,7 @@
 #define RECORD_VERSION 1
 #define RETRY_US 100000    /* after a transaction that failed */
 #define PINGS_UNANSWERED 2 /* …and nothing else came: dead */
+#define MARK_SHARED_MS 20  /* as long one mark serves all who ask */
 
 /*
  * The record of a slot's stream: key <slot>. Only ever grows at its tail. The
@@ -46,6 +47,7 @@ struct batch {
 	struct event_reader *reader;  /* NULL: given up, do nothing */
 	bool fresh;                   /* begins a stream; nothing was peeked */
 	size_t peeked;                /* bytes to consume */
+	uint64_t marked;              /* the last mark in it; 0: none */
 	size_t count;
 	size_t capacity;
 	struct ari_event *events;
@@ -77,6 +79,9 @@ struct event_reader {
 	bool waiting;         /* there is something to gather */
 	bool heard;           /* bytes came since the last ping */
 	unsigned unanswered;  /* pings sent since the last byte */
+	struct event_mark asked; /* the last mark */
+	int64_t asked_ms;     /* boot clock */
+	uint64_t passed;      /* the last one that is committed */
 };
 
 static void
@@ -136,6 +141,38 @@ on_ping_due(evutil_socket_t fd, short what, void *arg)
 	arm_ping(reader);
 }
 
+/* A mark behind all that Asterisk has written by now; 0 or negative. */
+static int
+ask_mark(struct event_reader *reader, struct event_mark *mark_out)
+{
+	const int64_t now_ms = clock_boot_ms();
+	struct event_mark mark = reader->asked;
+	int rc;
+
+	if (mark.number == 0 || now_ms - reader->asked_ms > MARK_SHARED_MS) {
+		mark.number++;
+		rc = event_socket_send_control(reader->fd, ARI_WS_PING,
+		    (const uint8_t *)&mark, sizeof(mark));
+		if (rc != 0)
+			return rc;
+		reader->asked = mark;
+		reader->asked_ms = now_ms;
+	}
+	*mark_out = mark;
+	return 0;
+}
+
+bool
+event_reader_is_past(struct event_reader *reader, struct event_mark *mark)
+{
+	if (reader->fd < 0)
+		return false;
+	if ((mark->number == 0 || mark->reader != reader->asked.reader) &&
+	    ask_mark(reader, mark) != 0)
+		return false;
+	return reader->passed >= mark->number;
+}
+
 /* ---- decoding what was peeked ---- */
 
 static int
@@ -189,6 +226,20 @@ on_stream_ping(void *ctx, const uint8_t *payload, size_t len)
 }
 
 static void
+on_stream_pong(void *ctx, const uint8_t *payload, size_t len)
+{
+	struct event_reader *reader = ctx;
+	struct event_mark mark;
+
+	if (len != sizeof(mark))
+		return;
+	memcpy(&mark, payload, sizeof(mark));
+	if (mark.reader == reader->asked.reader &&
+	    mark.number <= reader->asked.number)
+		reader->batch->marked = mark.number;
+}
+
+static void
 on_dropped(void *ctx, uint64_t len)
 {
 	const struct event_reader *reader = ctx;
@@ -199,6 +250,7 @@ on_dropped(void *ctx, uint64_t len)
 static const struct ari_ws_stream_ops stream_ops = {
 	.message = on_message,
 	.ping = on_stream_ping,
+	.pong = on_stream_pong,
 	.dropped = on_dropped,
 };
 
@@ -278,6 +330,8 @@ finish_batch(struct event_reader *reader, struct batch *batch)
 	const bool fresh = batch->fresh;
 	const size_t peeked = batch->peeked;
 
+	if (batch->marked > 0)
+		reader->passed = batch->marked;
 	reader->batch = NULL;
 	reader->tail_stored = reader->record.state.message_len > 0;
 	batch_free(batch);
@@ -422,6 +476,10 @@ attach(struct event_reader *reader, int fd, uint64_t *position_out)
 	if (reader->on_readable == NULL)
 		return -KAP_NOMEM;
 	reader->fd = fd;
+	reader->asked = (struct event_mark){ .number = 0 };
+	evutil_secure_rng_get_bytes(&reader->asked.reader,
+	    sizeof(reader->asked.reader));
+	reader->passed = 0;
 	reader->replaced = false;
 	reader->heard = true;
 	reader->unanswered = 0;

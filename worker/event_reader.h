@@ -26,6 +26,15 @@ struct event_reader;
 /* Most that is peeked, and so committed, at once. */
 #define EVENT_READER_PEEK 262144
 
+/*
+ * A mark in a stream, set by Asterisk itself: the payload of a ping, which its
+ * pong brings back. Zeroed: none.
+ */
+struct event_mark {
+	uint64_t reader; /* which: a predecessor's pongs may come, too */
+	uint64_t number; /* from 1 */
+};
+
 /* begin, event and committed are as in event_link.h. None may free. */
 struct event_reader_ops {
 	/* A new stream's record is committed; reading begins. */
@@ -90,6 +99,15 @@ void event_reader_free(struct event_reader **reader);
 
 /* Whether reading ended because another connection took the app over. */
 bool event_reader_was_replaced(const struct event_reader *reader);
+
+/*
+ * Whether everything that Asterisk had written when this was first asked for
+ * is committed by now. Asks Asterisk for a mark behind it where there is none
+ * yet, or one of a reader that is no more; a mark of a moment ago serves
+ * again. Nothing is concluded while Asterisk can't be asked. Never blocks.
+ */
+bool event_reader_is_past(struct event_reader *reader,
+    struct event_mark *mark);
 
 /*
  * Since when the stream is read without a gap, over whatever restarts of the

@@ -63,7 +63,7 @@ struct reconcile {
 	size_t chosen; /* channels before were offered to them */
 	unsigned subscribings; /* in this run */
 	struct reconcile_strays *strays; /* of the run that is done */
-	struct stream_mark marks[CHILD_MAX_WORKERS];
+	struct event_mark marks[CHILD_MAX_WORKERS];
 };
 
 /* The reply to one request of one run. */
@@ -325,10 +325,10 @@ are_events_read(struct reconcile *reconcile)
 	const struct stream_states *streams = reconcile->options.streams;
 	bool all = true;
 
-	/* each of them, so that all are marked now */
+	/* each of them, so that all are asked now */
 	for (unsigned slot = 0; slot < CHILD_MAX_WORKERS; slot++)
-		all = stream_mark_is_read(&reconcile->marks[slot],
-		    &streams->slots[slot]) && all;
+		all = stream_is_past(&streams->slots[slot],
+		    &reconcile->marks[slot]) && all;
 	return all;
 }
 

@@ -8,7 +8,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "event_reader.h"
 #include "shared/child.h"
+
+struct event_link;
 
 enum stream_reader {
 	STREAM_UNREAD,   /* nobody, or nobody that is known of here */
@@ -24,30 +27,24 @@ struct stream_state {
 	 * originate that was sent before is never repeated. Deadline clock.
 	 */
 	int64_t began_ms;
-	int fd; /* STREAM_READ: the socket; 0: none to be asked */
+	struct event_link *link; /* STREAM_READ: over which; else NULL */
 };
 
 struct stream_states {
 	struct stream_state slots[CHILD_MAX_WORKERS];
 };
 
-/* A place in a stream; zeroed: none yet. */
-struct stream_mark {
-	bool is_set;
-	int64_t began_ms; /* of the stream it is in */
-	uint64_t bytes;
-};
-
 /*
- * Whether all that had come in on a stream when this mark was first asked for
- * is committed by now. Who concludes from what Asterisk no longer has must
- * have read what it had told before: the kernel may hold seconds of it, and
- * the other end what didn't fit there.
+ * Whether all that Asterisk had written to a stream when this was first asked
+ * for is committed by now (event_reader_is_past). Who concludes from what
+ * Asterisk no longer has must have read what it told before: after a crash
+ * under load the kernel holds seconds of it, and Asterisk what didn't fit
+ * there. While false, ask again after a while.
  *
- * True where the stream isn't read here, or is another one by now: what can
- * be concluded then is for the caller to know. Ask again after a while.
+ * True where the stream isn't read here: what can be concluded then is for
+ * the caller to know.
  */
-bool stream_mark_is_read(struct stream_mark *mark,
-    const struct stream_state *state);
+bool stream_is_past(const struct stream_state *state,
+    struct event_mark *mark);
 
 #endif

@@ -52,7 +52,7 @@ set_state(struct stream *stream, enum stream_reader reader)
 	state->reader = reader;
 	state->began_ms = reader == STREAM_READ ?
 	    event_link_began_ms(stream->link) : 0;
-	state->fd = reader == STREAM_READ ? event_link_fd(stream->link) : 0;
+	state->link = reader == STREAM_READ ? stream->link : NULL;
 }
 
 /* --- what the link tells ---------------------------------------------- */
@@ -222,7 +222,8 @@ streams_leave(struct streams *streams, int slot)
 
 	if (slot < 0 || slot >= CHILD_MAX_WORKERS)
 		return;
-	streams->options.states->slots[slot].reader = STREAM_ELSEWHERE;
+	streams->options.states->slots[slot] =
+	    (struct stream_state){ .reader = STREAM_ELSEWHERE };
 	if (stream != NULL) {
 		LIST_REMOVE(stream, entry);
 		free_stream(stream);

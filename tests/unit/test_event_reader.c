@@ -465,6 +465,138 @@ test_pongs_are_life(void **state)
 	assert_string_equal(bench->ended, "");
 }
 
+/* ---- marks ---- */
+
+/* The ping that is a mark, as the server gets it: its payload. */
+static struct event_mark
+take_mark(const struct bench *bench)
+{
+	struct event_mark mark;
+	uint8_t ping[6 + sizeof(mark)];
+	uint8_t *payload = ping + 6;
+
+	assert_int_equal(recv(bench->server, ping, sizeof(ping), 0),
+	    sizeof(ping));
+	assert_int_equal(ping[0], 0x80 | ARI_WS_PING);
+	for (size_t i = 0; i < sizeof(mark); i++)
+		payload[i] ^= ping[2 + (i & 3)];
+	memcpy(&mark, payload, sizeof(mark));
+	return mark;
+}
+
+static void
+send_pong(struct bench *bench, const struct event_mark *mark)
+{
+	struct frames frames = { 0 };
+
+	frames_frame(&frames, true, ARI_WS_PONG, mark, sizeof(*mark));
+	send_all(bench->server, frames.data, frames.len);
+	frames_free(&frames);
+}
+
+static void
+send_event(struct bench *bench, unsigned number)
+{
+	struct frames frames = { 0 };
+
+	frames_event(&frames, number);
+	send_all(bench->server, frames.data, frames.len);
+	frames_free(&frames);
+	RUN_UNTIL(bench->base, is_there(bench, number));
+}
+
+/* An empty socket proves nothing: the other end may hold more. */
+static void
+test_mark_is_behind_what_was_written(void **state)
+{
+	struct bench *bench = *state;
+	struct event_mark mark = { .number = 0 };
+	struct event_mark asked;
+
+	start(bench);
+	assert_false(event_reader_is_past(bench->reader, &mark));
+	asked = take_mark(bench);
+	assert_memory_equal(&asked, &mark, sizeof(mark));
+	send_event(bench, 1);
+	assert_int_equal(waiting_bytes(bench), 0);
+	assert_false(event_reader_is_past(bench->reader, &mark));
+	send_pong(bench, &asked);
+	RUN_UNTIL(bench->base, event_reader_is_past(bench->reader, &mark));
+	assert_each_once(bench, 1, 1);
+	assert_int_equal(recv(bench->server, &asked, 1, MSG_DONTWAIT), -1);
+}
+
+/* Come in is not enough: what is in front of it has to be committed. */
+static void
+test_mark_waits_for_the_commit(void **state)
+{
+	struct bench *bench = *state;
+	struct event_mark mark = { .number = 0 };
+	struct event_mark asked;
+	struct frames frames = { 0 };
+
+	start(bench);
+	assert_false(event_reader_is_past(bench->reader, &mark));
+	asked = take_mark(bench);
+	frames_event(&frames, 1);
+	frames_frame(&frames, true, ARI_WS_PONG, &asked, sizeof(asked));
+	bench->fail_next = 1;
+	send_all(bench->server, frames.data, frames.len);
+	RUN_UNTIL(bench->base, bench->failed == 1);
+	assert_false(event_reader_is_past(bench->reader, &mark));
+	RUN_UNTIL(bench->base, event_reader_is_past(bench->reader, &mark));
+	frames_free(&frames);
+	assert_each_once(bench, 1, 1);
+}
+
+/* Pongs of a predecessor's, of other lengths, and of what was never asked. */
+static void
+test_other_pongs_are_no_answer(void **state)
+{
+	struct bench *bench = *state;
+	struct event_mark mark = { .number = 0 };
+	struct event_mark other;
+
+	start(bench);
+	assert_false(event_reader_is_past(bench->reader, &mark));
+	(void)take_mark(bench);
+	other = mark;
+	other.reader++;
+	send_pong(bench, &other);
+	other = mark;
+	other.number++;
+	send_pong(bench, &other);
+	send_all(bench->server, "\x8a\x00", 2);
+	send_event(bench, 1);
+	assert_false(event_reader_is_past(bench->reader, &mark));
+	send_pong(bench, &mark);
+	RUN_UNTIL(bench->base, event_reader_is_past(bench->reader, &mark));
+}
+
+/* What was asked of a reader that is gone is asked again. */
+static void
+test_successor_asks_anew(void **state)
+{
+	struct bench *bench = *state;
+	struct event_mark mark = { .number = 0 };
+	struct event_mark old;
+	uint64_t lost;
+
+	start(bench);
+	assert_false(event_reader_is_past(bench->reader, &mark));
+	old = take_mark(bench);
+	assert_int_equal(succeed(bench, &lost), 0);
+	send_pong(bench, &old);
+	send_event(bench, 1);
+	assert_false(event_reader_is_past(bench->reader, &mark));
+	assert_int_not_equal(mark.reader, old.reader);
+	old = take_mark(bench);
+	send_pong(bench, &old);
+	RUN_UNTIL(bench->base, event_reader_is_past(bench->reader, &mark));
+	event_reader_stop(bench->reader);
+	assert_false(event_reader_is_past(bench->reader, &mark));
+}
+
 /* ---- the store says no ---- */
 
 static void
@@ -753,6 +885,10 @@ main(void)
 		TEST(test_app_taken_over),
 		TEST(test_silence_is_death),
 		TEST(test_pongs_are_life),
+		TEST(test_mark_is_behind_what_was_written),
+		TEST(test_mark_waits_for_the_commit),
+		TEST(test_other_pongs_are_no_answer),
+		TEST(test_successor_asks_anew),
 		TEST(test_failed_commit_is_tried_again),
 		TEST(test_stopped_while_it_fails),
 		TEST(test_committed_but_not_consumed),
