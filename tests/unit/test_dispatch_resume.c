@@ -16,11 +16,12 @@
 #include <cmocka.h>
 
 #include "ari_bench_fixture.h"
-#include "ari_server_fixture.h"
+#include "ari_rest_fixture.h"
 #include "shared/account.h"
 #include "shared/clock.h"
 #include "shared/stats.h"
 #include "worker/dispatch.h"
+#include "worker/event_link.h"
 
 #define OWN_SLOT 0
 #define OWN_GENERATION 2
@@ -35,15 +36,15 @@ struct bench {
 	struct turn *turn;
 	struct config config;
 	struct server server;
-	struct ari_command_link *link;
+	struct rest_lane lane;
 	struct change_maker maker;
 	struct stream_states streams;
 	struct dispatch *dispatch;
-	bool up;
-	bool asked_last;   /* the question behind all others is answered */
 	char request[200]; /* the first that the dispatch made; or empty */
 	unsigned known;    /* times originate_known was called */
 	unsigned requests; /* that the dispatch made */
+	unsigned posts;    /* …to originate */
+	int look;          /* the status of a look for a channel */
 	bool mute;         /* the server keeps its replies back: */
 	unsigned held;
 	char ids[ARI_COMMANDS_MAX][24]; /* …to these */
@@ -53,22 +54,6 @@ static struct stats_file *stats;
 
 /* ---- the server ---- */
 
-static void
-reply(struct server *server, const char *id, const char *body)
-{
-	cJSON *json = cJSON_CreateObject();
-	char *text;
-
-	(void)cJSON_AddStringToObject(json, "type", "RESTResponse");
-	(void)cJSON_AddStringToObject(json, "request_id", id);
-	(void)cJSON_AddNumberToObject(json, "status_code", 200);
-	(void)cJSON_AddStringToObject(json, "message_body", body);
-	text = cJSON_PrintUnformatted(json);
-	server_send_text(server, text);
-	free(text);
-	cJSON_Delete(json);
-}
-
 /* A request of the dispatch's. */
 static void
 note(struct bench *bench, const char *method, const char *uri)
@@ -76,6 +61,7 @@ note(struct bench *bench, const char *method, const char *uri)
 	if (strcmp(uri, "last") == 0)
 		return;
 	bench->requests++;
+	bench->posts += strcmp(method, "POST") == 0;
 	if (bench->request[0] == '\0')
 		(void)snprintf(bench->request, sizeof(bench->request),
 		    "%s %s", method, uri);
@@ -85,54 +71,21 @@ static void
 on_text(struct server *server, const char *text, void *arg)
 {
 	struct bench *bench = arg;
-	cJSON *json = cJSON_Parse(text);
-	const char *id = cJSON_GetStringValue(
-	    cJSON_GetObjectItemCaseSensitive(json, "request_id"));
-	const char *uri = cJSON_GetStringValue(
-	    cJSON_GetObjectItemCaseSensitive(json, "uri"));
-	const char *method = cJSON_GetStringValue(
-	    cJSON_GetObjectItemCaseSensitive(json, "method"));
-	const bool is_info = strncmp(uri, "asterisk/info", 13) == 0;
+	struct rest_request request;
 
-	if (!is_info)
-		note(bench, method, uri);
+	rest_request_read(&request, text);
+	if (!rest_request_is_info(&request))
+		note(bench, request.method, request.uri);
 	if (bench->mute)
 		(void)snprintf(bench->ids[bench->held++],
-		    sizeof(bench->ids[0]), "%s", id);
+		    sizeof(bench->ids[0]), "%s", request.id);
+	else if (rest_request_is_info(&request))
+		rest_reply(server, request.id, 200, REST_INFO);
 	else
-		reply(server, id, is_info ? "{\"system\":{\"version\":\"22\","
-	    "\"entity_id\":\"x\"},\"status\":{\"startup_time\":\"y\"}}" :
-	    "{}");
-	cJSON_Delete(json);
-}
-
-static void
-on_lane_up(void *ctx, const struct ari_server *server)
-{
-	struct bench *bench = ctx;
-
-	(void)server;
-	bench->up = true;
-}
-
-static void
-on_lane_down(void *ctx, const char *reason)
-{
-	(void)ctx;
-	fail_msg("the link went down: %s", reason);
-}
-
-static const struct ari_command_ops lane_ops = { on_lane_up, on_lane_down };
-
-static void
-on_last(void *arg, int status, const char *body, size_t len)
-{
-	struct bench *bench = arg;
-
-	(void)body;
-	(void)len;
-	assert_int_equal(status, 200);
-	bench->asked_last = true;
+		rest_reply(server, request.id, strcmp(request.method, "GET") ==
+		    0 && strcmp(request.uri, "last") != 0 ? bench->look : 200,
+		    "{}");
+	rest_request_free(&request);
 }
 
 /* ---- the dispatch ---- */
@@ -168,8 +121,8 @@ make_dispatch(struct bench *bench)
 		.store = bench->store.store,
 		.config = &bench->config,
 		.maker = &bench->maker,
-		.originate = &bench->link,
-		.control = &bench->link,
+		.originate = &bench->lane.link,
+		.control = &bench->lane.link,
 		.streams = &bench->streams,
 		.watch = on_watch,
 		.originate_known = on_known,
@@ -177,16 +130,13 @@ make_dispatch(struct bench *bench)
 		.ledger_grew = on_nothing,
 		.ctx = bench,
 	};
-	struct kap_errmsg msg;
 
 	bench->maker = (struct change_maker){ .slot = OWN_SLOT,
 		.generation = OWN_GENERATION, .node = 1,
 		.originate_timeout_ms = 5000 };
 	bench->dispatch = dispatch_new(&options);
 	assert_non_null(bench->dispatch);
-	assert_int_equal(ari_command_open(&bench->link, bench->base,
-	    &bench->config, OWN_SLOT, "control", &lane_ops, bench, &msg), 0);
-	RUN_UNTIL(bench->base, bench->up);
+	rest_lane_open(&bench->lane, bench->base, &bench->config, OWN_SLOT);
 	dispatch_set_ready(bench->dispatch, true);
 }
 
@@ -194,6 +144,7 @@ static void
 bench_open(struct bench *bench)
 {
 	memset(bench, 0, sizeof(*bench));
+	bench->look = 200;
 	scratch_open(&bench->store);
 	bench->base = event_base_new();
 	bench->turn = turn_new(bench->base, bench->store.store);
@@ -207,7 +158,7 @@ bench_open(struct bench *bench)
 static void
 bench_close(struct bench *bench)
 {
-	ari_command_close(&bench->link);
+	ari_command_close(&bench->lane.link);
 	/* parted in good order */
 	RUN_UNTIL(bench->base, bench->server.peer == NULL);
 	assert_int_equal(bench->server.goodbyes, 1);
@@ -299,9 +250,7 @@ static void
 ask_last(struct bench *bench)
 {
 	turn_flush(bench->turn);
-	assert_int_equal(ari_command_send(bench->link, "GET", "last", NULL,
-	    NULL, 20000, on_last, bench), 0);
-	RUN_UNTIL(bench->base, bench->asked_last);
+	rest_lane_ask_last(&bench->lane, bench->base);
 }
 
 static const struct scene scenes[] = {
@@ -525,7 +474,7 @@ test_pages(void **state)
 	lay_out_many(bench, MANY);
 	dispatch_resume(bench->dispatch);
 	turn_flush(bench->turn);
-	assert_int_equal(ari_command_in_flight(bench->link), PAGE);
+	assert_int_equal(ari_command_in_flight(bench->lane.link), PAGE);
 	RUN_UNTIL(bench->base, bench->requests == MANY &&
 	    dispatch_under_way(bench->dispatch) == 0);
 	assert_int_equal(store_begin_read(bench->store.store, &txn), 0);
@@ -559,13 +508,118 @@ test_asked_for_on_the_way(void **state)
 	dispatch_resume(bench->dispatch);
 	turn_flush(bench->turn); /* it is passed by: its sender lives */
 	set_alive(0, 1, false);
-	assert_int_equal(ari_command_in_flight(bench->link), PAGE - 1);
+	assert_int_equal(ari_command_in_flight(bench->lane.link), PAGE - 1);
 	dispatch_resume(bench->dispatch);
 	RUN_UNTIL(bench->base, bench->requests == MANY);
 	ask_last(bench);
 	assert_int_equal(bench->requests, MANY);
 	bench_close(bench);
 	free(bench);
+}
+
+/* ---- the verdict on an originate ---- */
+
+struct stream {
+	struct server server;
+	struct config config;
+	struct event_link *link;
+	bool up;
+};
+
+static void
+on_stream_up(void *ctx, bool resumed)
+{
+	struct stream *stream = ctx;
+
+	(void)resumed;
+	stream->up = true;
+}
+
+static void
+on_stream_begin(void *ctx)
+{
+	(void)ctx;
+}
+
+static int
+on_stream_event(void *ctx, struct store_txn *txn,
+    const struct ari_event *event)
+{
+	(void)ctx;
+	(void)txn;
+	(void)event;
+	return 0;
+}
+
+static void
+on_stream_committed(void *ctx, int rc)
+{
+	(void)ctx;
+	assert_int_equal(rc, 0);
+}
+
+static int
+on_stream_hand_over(void *ctx, int fd)
+{
+	(void)ctx;
+	(void)fd;
+	return 0;
+}
+
+/* An event stream of the own slot, read by this process. */
+static void
+stream_open(struct stream *stream, struct bench *bench)
+{
+	static const struct event_link_ops ops = { .up = on_stream_up,
+		.begin = on_stream_begin, .event = on_stream_event,
+		.committed = on_stream_committed,
+		.hand_over = on_stream_hand_over };
+	struct kap_errmsg msg;
+
+	memset(stream, 0, sizeof(*stream));
+	server_open(&stream->server, bench->base);
+	server_config(&stream->server, &stream->config);
+	assert_int_equal(event_link_new(&stream->link, bench->base,
+	    bench->turn, bench->store.store, &stream->config, OWN_SLOT, &ops,
+	    stream, &msg), 0);
+	event_link_start(stream->link, -1);
+	RUN_UNTIL(bench->base, stream->up);
+	bench->streams.slots[OWN_SLOT] = (struct stream_state){
+		.reader = STREAM_READ, .link = stream->link,
+		.began_ms = 1 /* long before anything was said */ };
+}
+
+/*
+ * A dead one's originate, of which Asterisk has no channel: it may have rung
+ * and be over, with its events on the way. Nothing is said again before
+ * Asterisk's mark behind them is read.
+ */
+static void
+test_verdict_waits_for_the_events(void **state)
+{
+	static const struct scene scene = { "", OWN_SLOT, CALL_CMD_ORIGINATE,
+		LEFT_SENT, OWN_SLOT, 1, false, false, STREAM_READ, NULL };
+	struct stream stream;
+	struct bench bench;
+
+	(void)state;
+	bench_open(&bench);
+	bench.look = 404;
+	stream_open(&stream, &bench);
+	stream.server.no_pongs = true;
+	lay_out(&bench, &scene);
+	dispatch_resume(bench.dispatch);
+	RUN_UNTIL(bench.base, stream.server.pings == 1);
+	for (int i = 0; i < 20; i++)
+		(void)event_base_loop(bench.base, EVLOOP_ONCE);
+	assert_int_equal(bench.posts, 0);
+	assert_int_equal(stream.server.pings, 1);
+	server_send_last_pong(&stream.server);
+	RUN_UNTIL(bench.base, bench.posts == 1);
+	RUN_UNTIL(bench.base, ari_command_in_flight(bench.lane.link) == 0);
+	event_link_free(&stream.link);
+	server_close(&stream.server);
+	bench_close(&bench);
 }
 
 static void
@@ -593,19 +647,19 @@ test_full_lane(void **state)
 	lay_out_many(bench, PAGE + 1);
 	bench->mute = true;
 	for (unsigned i = 0; i < filling; i++)
-		assert_int_equal(ari_command_send(bench->link, "GET", "last",
-		    NULL, NULL, 50000, on_filling, &answered), 0);
+		assert_int_equal(ari_command_send(bench->lane.link, "GET",
+		    "last", NULL, NULL, 50000, on_filling, &answered), 0);
 	dispatch_resume(bench->dispatch);
 	RUN_UNTIL(bench->base, bench->held == filling);
 	turn_flush(bench->turn);
-	assert_int_equal(ari_command_in_flight(bench->link), filling);
+	assert_int_equal(ari_command_in_flight(bench->lane.link), filling);
 	assert_int_equal(dispatch_under_way(bench->dispatch), 0);
 	bench->mute = false;
 	for (unsigned i = 0; i < filling; i++)
-		reply(&bench->server, bench->ids[i], "{}");
+		rest_reply(&bench->server, bench->ids[i], 200, "{}");
 	RUN_UNTIL(bench->base, answered == filling &&
 	    bench->requests == PAGE + 1 &&
-	    ari_command_in_flight(bench->link) == 0);
+	    ari_command_in_flight(bench->lane.link) == 0);
 	bench_close(bench);
 	free(bench);
 }
@@ -639,6 +693,7 @@ main(void)
 		cmocka_unit_test(test_reply_behind_the_events),
 		cmocka_unit_test(test_pages),
 		cmocka_unit_test(test_asked_for_on_the_way),
+		cmocka_unit_test(test_verdict_waits_for_the_events),
 		cmocka_unit_test(test_full_lane),
 	};
 

@@ -17,7 +17,7 @@
 #include <cmocka.h>
 
 #include "ari_bench_fixture.h"
-#include "ari_server_fixture.h"
+#include "ari_rest_fixture.h"
 #include "shared/clock.h"
 #include "shared/log.h"
 #include "shared/stats.h"
@@ -35,12 +35,11 @@ struct bench {
 	struct turn *turn;
 	struct config config;
 	struct server server;
-	struct ari_command_link *link;
+	struct rest_lane lane;
 	struct change_maker maker;
 	struct stream_states streams;
 	struct dispatch *dispatch;
 	struct reconcile *reconcile;
-	bool up;
 	unsigned done;
 	char ids[CALLS][CALL_ID_SIZE];
 	/* the server's */
@@ -61,29 +60,11 @@ static struct stats_file *stats;
 /* ---- the server ---- */
 
 static void
-reply(struct server *server, const cJSON *request, int status,
-    const char *body)
-{
-	cJSON *json = cJSON_CreateObject();
-	char *text;
-
-	(void)cJSON_AddStringToObject(json, "type", "RESTResponse");
-	(void)cJSON_AddStringToObject(json, "request_id", cJSON_GetStringValue(
-	    cJSON_GetObjectItemCaseSensitive(request, "request_id")));
-	(void)cJSON_AddNumberToObject(json, "status_code", status);
-	(void)cJSON_AddStringToObject(json, "message_body", body);
-	text = cJSON_PrintUnformatted(json);
-	server_send_text(server, text);
-	free(text);
-	cJSON_Delete(json);
-}
-
-static void
-reply_json(struct server *server, const cJSON *request, cJSON *body)
+reply_json(struct server *server, const char *id, cJSON *body)
 {
 	char *text = cJSON_PrintUnformatted(body);
 
-	reply(server, request, 200, text);
+	rest_reply(server, id, 200, text);
 	free(text);
 	cJSON_Delete(body);
 }
@@ -148,72 +129,44 @@ show_app(const struct bench *bench)
 
 /* Every hundredth stray bears another node's mark. */
 static void
-reply_mark(struct bench *bench, const cJSON *request)
+reply_mark(struct bench *bench, const char *id)
 {
-	reply(&bench->server, request, 200, bench->asked_marks++ % 100 == 0 ?
+	rest_reply(&bench->server, id, 200, bench->asked_marks++ % 100 == 0 ?
 	    "{\"value\":\"2\"}" : "{\"value\":\"1\"}");
-}
-
-static void
-carry_out(struct bench *bench, const cJSON *request, const char *method,
-    const char *uri)
-{
-	struct server *server = &bench->server;
-
-	if (strcmp(method, "DELETE") == 0) {
-		if (strncmp(uri, "bridges/", 8) == 0)
-			bench->destroyed++;
-		else
-			bench->hung_up++;
-		reply(server, request, 204, "");
-	} else if (strcmp(uri, "channels") == 0) {
-		if (bench->on_list != NULL)
-			bench->on_list(bench);
-		reply_json(server, request, list_channels(bench));
-	} else if (strcmp(uri, "bridges") == 0) {
-		reply_json(server, request, list_bridges(bench));
-	} else if (strncmp(uri, "applications/", 13) == 0) {
-		assert_string_equal(method, "GET"); /* it is told of all */
-		reply_json(server, request, show_app(bench));
-	} else if (strstr(uri, "/variable") != NULL) {
-		reply_mark(bench, request);
-	} else {
-		reply(server, request, 200, "{\"system\":{\"version\":\"22\","
-		    "\"entity_id\":\"x\"},\"status\":{\"startup_time\":"
-		    "\"y\"}}");
-	}
 }
 
 static void
 on_text(struct server *server, const char *text, void *arg)
 {
-	cJSON *json = cJSON_Parse(text);
+	struct bench *bench = arg;
+	struct rest_request request;
+	const char *uri;
 
-	(void)server;
-	carry_out(arg, json, cJSON_GetStringValue(
-	    cJSON_GetObjectItemCaseSensitive(json, "method")),
-	    cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(json,
-	    "uri")));
-	cJSON_Delete(json);
+	rest_request_read(&request, text);
+	uri = request.uri;
+	if (strcmp(request.method, "DELETE") == 0) {
+		if (strncmp(uri, "bridges/", 8) == 0)
+			bench->destroyed++;
+		else
+			bench->hung_up++;
+		rest_reply(server, request.id, 204, "");
+	} else if (strcmp(uri, "channels") == 0) {
+		if (bench->on_list != NULL)
+			bench->on_list(bench);
+		reply_json(server, request.id, list_channels(bench));
+	} else if (strcmp(uri, "bridges") == 0) {
+		reply_json(server, request.id, list_bridges(bench));
+	} else if (strncmp(uri, "applications/", 13) == 0) {
+		/* it is told of all */
+		assert_string_equal(request.method, "GET");
+		reply_json(server, request.id, show_app(bench));
+	} else if (strstr(uri, "/variable") != NULL) {
+		reply_mark(bench, request.id);
+	} else {
+		rest_reply(server, request.id, 200, REST_INFO);
+	}
+	rest_request_free(&request);
 }
-
-static void
-on_lane_up(void *ctx, const struct ari_server *server)
-{
-	struct bench *bench = ctx;
-
-	(void)server;
-	bench->up = true;
-}
-
-static void
-on_lane_down(void *ctx, const char *reason)
-{
-	(void)ctx;
-	fail_msg("the link went down: %s", reason);
-}
-
-static const struct ari_command_ops lane_ops = { on_lane_up, on_lane_down };
 
 /* ---- the worker's part ---- */
 
@@ -256,8 +209,8 @@ make_worker(struct bench *bench)
 		.store = bench->store.store,
 		.config = &bench->config,
 		.maker = &bench->maker,
-		.originate = &bench->link,
-		.control = &bench->link,
+		.originate = &bench->lane.link,
+		.control = &bench->lane.link,
 		.streams = &bench->streams,
 		.watch = on_watch,
 		.originate_known = on_known,
@@ -271,7 +224,7 @@ make_worker(struct bench *bench)
 		.store = bench->store.store,
 		.config = &bench->config,
 		.maker = &bench->maker,
-		.control = &bench->link,
+		.control = &bench->lane.link,
 		.streams = &bench->streams,
 		.done = on_done,
 		.ctx = bench,
@@ -291,7 +244,6 @@ static struct bench *
 bench_open(void)
 {
 	struct bench *bench = calloc(1, sizeof(*bench));
-	struct kap_errmsg msg;
 
 	assert_non_null(bench);
 	scratch_open(&bench->store);
@@ -304,16 +256,14 @@ bench_open(void)
 	bench->config.node.id = 1;
 	bench->config.asterisk.command_timeout_ms = 50000;
 	make_worker(bench);
-	assert_int_equal(ari_command_open(&bench->link, bench->base,
-	    &bench->config, 0, "control", &lane_ops, bench, &msg), 0);
-	RUN_UNTIL(bench->base, bench->up);
+	rest_lane_open(&bench->lane, bench->base, &bench->config, 0);
 	return bench;
 }
 
 static void
 bench_close(struct bench *bench)
 {
-	ari_command_close(&bench->link);
+	ari_command_close(&bench->lane.link);
 	RUN_UNTIL(bench->base, bench->server.peer == NULL);
 	reconcile_free(&bench->reconcile);
 	turn_flush(bench->turn);
@@ -471,11 +421,11 @@ test_many_strays(void **state)
 	bench->strays = STRAYS;
 	run(bench, false);
 	while (bench->destroyed < STRAYS) {
-		if (ari_command_in_flight(bench->link) > most)
-			most = ari_command_in_flight(bench->link);
+		if (ari_command_in_flight(bench->lane.link) > most)
+			most = ari_command_in_flight(bench->lane.link);
 		(void)event_base_loop(bench->base, EVLOOP_ONCE);
 	}
-	RUN_UNTIL(bench->base, ari_command_in_flight(bench->link) == 0);
+	RUN_UNTIL(bench->base, ari_command_in_flight(bench->lane.link) == 0);
 	assert_in_range(most, 1, UNDER_WAY_MAX);
 	assert_int_equal(bench->asked_marks, STRAYS);
 	assert_int_equal(bench->hung_up, STRAYS - STRAYS / 100);
@@ -495,7 +445,7 @@ test_stopped(void **state)
 	run(bench, false);
 	RUN_UNTIL(bench->base, bench->asked_marks > 0);
 	reconcile_stop(bench->reconcile);
-	RUN_UNTIL(bench->base, ari_command_in_flight(bench->link) == 0);
+	RUN_UNTIL(bench->base, ari_command_in_flight(bench->lane.link) == 0);
 	assert_true(bench->asked_marks <= UNDER_WAY_MAX);
 	bench->done = 0;
 	run(bench, false);

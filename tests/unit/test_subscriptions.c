@@ -15,12 +15,8 @@
 #include <cmocka.h>
 
 #include "ari_bench_fixture.h"
-#include "ari_server_fixture.h"
+#include "ari_rest_fixture.h"
 #include "worker/subscriptions.h"
-
-#define INFO \
-	"{\"system\":{\"version\":\"22\",\"entity_id\":\"x\"}," \
-	"\"status\":{\"startup_time\":\"y\"}}"
 
 struct round {
 	const char *name;
@@ -36,31 +32,11 @@ struct bench {
 	struct event_base *base;
 	struct config config;
 	struct server server;
-	struct ari_command_link *link;
-	bool up;
-	bool asked_last;
+	struct rest_lane lane;
 	char asks[512];
 	unsigned done;
 	bool changed;
 };
-
-static void
-reply(struct server *server, const cJSON *request, int status,
-    const char *body)
-{
-	cJSON *json = cJSON_CreateObject();
-	char *text;
-
-	(void)cJSON_AddStringToObject(json, "type", "RESTResponse");
-	(void)cJSON_AddStringToObject(json, "request_id", cJSON_GetStringValue(
-	    cJSON_GetObjectItemCaseSensitive(request, "request_id")));
-	(void)cJSON_AddNumberToObject(json, "status_code", status);
-	(void)cJSON_AddStringToObject(json, "message_body", body);
-	text = cJSON_PrintUnformatted(json);
-	server_send_text(server, text);
-	free(text);
-	cJSON_Delete(json);
-}
 
 static void
 note(struct bench *bench, const char *method, const char *uri)
@@ -77,43 +53,22 @@ static void
 on_text(struct server *server, const char *text, void *arg)
 {
 	struct bench *bench = arg;
-	cJSON *json = cJSON_Parse(text);
-	const char *uri = cJSON_GetStringValue(
-	    cJSON_GetObjectItemCaseSensitive(json, "uri"));
-	const char *method = cJSON_GetStringValue(
-	    cJSON_GetObjectItemCaseSensitive(json, "method"));
+	struct rest_request request;
 	char app[200];
 
-	if (strncmp(uri, "applications/", 13) != 0) {
-		reply(server, json, 200, INFO);
-		cJSON_Delete(json);
-		return;
+	rest_request_read(&request, text);
+	if (strncmp(request.uri, "applications/", 13) != 0) {
+		rest_reply(server, request.id, 200, REST_INFO);
+	} else {
+		note(bench, request.method, request.uri);
+		(void)snprintf(app, sizeof(app), "{\"channel_ids\":%s}",
+		    bench->round->told);
+		rest_reply(server, request.id,
+		    strcmp(request.method, "GET") == 0 ?
+		    bench->round->app_status : bench->round->post_status, app);
 	}
-	note(bench, method, uri);
-	(void)snprintf(app, sizeof(app), "{\"channel_ids\":%s}",
-	    bench->round->told);
-	reply(server, json, strcmp(method, "GET") == 0 ?
-	    bench->round->app_status : bench->round->post_status, app);
-	cJSON_Delete(json);
+	rest_request_free(&request);
 }
-
-static void
-on_lane_up(void *ctx, const struct ari_server *server)
-{
-	struct bench *bench = ctx;
-
-	(void)server;
-	bench->up = true;
-}
-
-static void
-on_lane_down(void *ctx, const char *reason)
-{
-	(void)ctx;
-	fail_msg("the link went down: %s", reason);
-}
-
-static const struct ari_command_ops lane_ops = { on_lane_up, on_lane_down };
 
 static void
 on_done(void *ctx, bool changed)
@@ -125,21 +80,8 @@ on_done(void *ctx, bool changed)
 }
 
 static void
-on_last(void *arg, int status, const char *body, size_t len)
-{
-	struct bench *bench = arg;
-
-	(void)body;
-	(void)len;
-	assert_int_equal(status, 200);
-	bench->asked_last = true;
-}
-
-static void
 bench_open(struct bench *bench, const struct round *round)
 {
-	struct kap_errmsg msg;
-
 	memset(bench, 0, sizeof(*bench));
 	bench->round = round;
 	bench->base = event_base_new();
@@ -147,15 +89,13 @@ bench_open(struct bench *bench, const struct round *round)
 	bench->server.on_text = on_text;
 	bench->server.arg = bench;
 	server_config(&bench->server, &bench->config);
-	assert_int_equal(ari_command_open(&bench->link, bench->base,
-	    &bench->config, 0, "control", &lane_ops, bench, &msg), 0);
-	RUN_UNTIL(bench->base, bench->up);
+	rest_lane_open(&bench->lane, bench->base, &bench->config, 0);
 }
 
 static void
 bench_close(struct bench *bench)
 {
-	ari_command_close(&bench->link);
+	ari_command_close(&bench->lane.link);
 	RUN_UNTIL(bench->base, bench->server.peer == NULL);
 	server_close(&bench->server);
 	event_base_free(bench->base);
@@ -165,8 +105,8 @@ bench_close(struct bench *bench)
 static struct subscriptions *
 begin(struct bench *bench)
 {
-	struct subscriptions *subscriptions = subscriptions_new(&bench->link,
-	    &bench->config, on_done, bench);
+	struct subscriptions *subscriptions = subscriptions_new(
+	    &bench->lane.link, &bench->config, on_done, bench);
 
 	assert_non_null(subscriptions);
 	assert_int_equal(subscriptions_add(subscriptions, 0, "a"), 0);
@@ -225,9 +165,7 @@ test_freed_on_the_way(void **state)
 	subscriptions = begin(&bench);
 	subscriptions_free(&subscriptions);
 	assert_null(subscriptions);
-	assert_int_equal(ari_command_send(bench.link, "GET", "last", NULL,
-	    NULL, 20000, on_last, &bench), 0);
-	RUN_UNTIL(bench.base, bench.asked_last);
+	rest_lane_ask_last(&bench.lane, bench.base);
 	assert_string_equal(bench.asks, "GET 0");
 	assert_int_equal(bench.done, 0);
 	bench_close(&bench);
