@@ -467,6 +467,10 @@ test_take(void **state KAP_UNUSED)
 	assert_int_equal(config_compare(&original, &to, NULL, NULL), 8);
 	config_take(&to, &from, CONFIG_AT_MASTER_START);
 	assert_int_equal(config_compare(&from, &to, NULL, NULL), 0);
+	/* a text in all its length */
+	memset(from.asterisk.user, 'u', CONFIG_TEXT_MAX - 1);
+	config_take(&to, &from, CONFIG_AT_CHILD_START);
+	assert_string_equal(to.asterisk.user, from.asterisk.user);
 }
 
 /*

@@ -68,7 +68,10 @@ static struct idempotency
 make_record(const char *call_id)
 {
 	struct idempotency record = {
-		.state = IDEMPOTENCY_REFUSED, /* create sets it right */
+		/* create sets these three right */
+		.state = IDEMPOTENCY_REFUSED,
+		.attempt = 3,
+		.answered_ms = WALL_MS,
 		.use_amd = true,
 		.trunk_count = 2,
 		.ring_timeout_s = 45,
@@ -584,6 +587,84 @@ test_damaged_records(void **state)
 	store_abort(&txn);
 }
 
+/* Strings as long as they may be, and each of them a byte longer. */
+static void
+test_strings_too_long(void **state)
+{
+	static const struct {
+		size_t lens[3]; /* the voice, two trunks */
+		int rc;
+	} rows[] = {
+		{ { CALL_VOICE_MAX, CALL_TRUNK_NAME_MAX, CALL_TRUNK_NAME_MAX },
+		    0 },
+		{ { CALL_VOICE_MAX + 1, 1, 1 }, -KAP_CORRUPT },
+		{ { 1, CALL_TRUNK_NAME_MAX + 1, 1 }, -KAP_CORRUPT },
+		{ { 1, 1, CALL_TRUNK_NAME_MAX + 1 }, -KAP_CORRUPT },
+	};
+	const struct idempotency_id id = make_id(KEY_ID, "k");
+	struct store_txn *txn = begin(state);
+	struct idempotency record;
+	uint8_t bytes[512];
+	uint16_t words[2];
+
+	create(txn, &id, CALL_1, NOW_MS);
+	memcpy(words, raw_value(txn, &id).data, sizeof(words));
+	memcpy(bytes, raw_value(txn, &id).data, words[1]);
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		size_t len = words[1];
+
+		for (int j = 0; j < 3; j++) {
+			memset(bytes + len, 'x', rows[i].lens[j]);
+			len += rows[i].lens[j];
+			bytes[len++] = '\0';
+		}
+		put_raw(txn, &id, bytes, len);
+		if (idempotency_find(txn, &id, NOW_MS, &record) != rows[i].rc)
+			fail_msg("row %zu", i);
+	}
+	store_abort(&txn);
+}
+
+/* A damaged record's place is taken; what is left of it harms nobody. */
+static void
+test_a_damaged_record_is_replaced(void **state)
+{
+	const struct idempotency_id id = make_id(KEY_ID, "k");
+	struct store_txn *txn = begin(state);
+
+	create(txn, &id, CALL_1, NOW_MS);
+	put_raw(txn, &id, (const uint8_t *)"x", 1);
+	assert_int_equal(idempotency_forget(txn, &id, CALL_1), -KAP_CORRUPT);
+	create(txn, &id, CALL_2, NOW_MS + 1000);
+	assert_int_equal(settle(txn, &id, CALL_2, IDEMPOTENCY_MADE), 0);
+	/* the old one's end isn't the new one's */
+	assert_int_equal(idempotency_prune(txn, NOW_MS + KEEP_MS, 4), 1);
+	assert_int_equal(state_at(txn, &id, NOW_MS + KEEP_MS),
+	    IDEMPOTENCY_MADE);
+	assert_int_equal(count(txn, STORE_IDEMPOTENCY_AGE), 1);
+
+	/* and the new one may be gone before it */
+	put_raw(txn, &id, (const uint8_t *)"x", 1);
+	create(txn, &id, CALL_1, NOW_MS + 2000);
+	assert_int_equal(idempotency_forget(txn, &id, CALL_1), 0);
+	assert_int_equal(idempotency_prune(txn, NOW_MS + 2 * KEEP_MS, 4), 1);
+	assert_int_equal(count(txn, STORE_IDEMPOTENCY_AGE), 0);
+	store_abort(&txn);
+}
+
+/* What stands in the order of age and can't be read is told of. */
+static void
+test_a_damaged_order_of_age(void **state)
+{
+	struct store_txn *txn = begin(state);
+
+	assert_int_equal(store_put(txn, STORE_IDEMPOTENCY_AGE, "x", 1, "", 0),
+	    0);
+	assert_int_equal(idempotency_is_due(txn, INT64_MAX), -KAP_CORRUPT);
+	assert_int_equal(idempotency_prune(txn, INT64_MAX, 1), -KAP_CORRUPT);
+	store_abort(&txn);
+}
+
 /* A store of a build that knew no such tables gets them. */
 static void
 test_a_store_without_the_tables(void **state)
@@ -730,6 +811,9 @@ test_outcomes(void **state)
 		if (rc == 0 && record.attempt != rows[i].attempt)
 			fail_msg("%s: attempt %u", rows[i].name,
 			    record.attempt);
+		if (record.answered_ms != (record.attempt > 0 ? WALL_MS : 0))
+			fail_msg("%s: answered at another time",
+			    rows[i].name);
 		store_abort(&txn);
 	}
 }
@@ -821,6 +905,44 @@ test_a_call_without_its_record(void **state)
 	store_abort(&txn);
 }
 
+static void
+test_a_call_with_a_damaged_record(void **state)
+{
+	const struct idempotency_id id = make_id(KEY_ID, "k");
+	struct store_txn *txn = begin(state);
+	char call_id[CALL_ID_SIZE];
+	struct call call;
+
+	create_call(txn, "k", call_id);
+	put_raw(txn, &id, (const uint8_t *)"x", 1);
+	assert_int_equal(step_call(txn, call_id, CALL_IN_ORIGINATE_OK), 0);
+	assert_int_equal(call_table_get(txn, call_id, &call), 0);
+	assert_int_equal(call.state, CALL_DIALING);
+	store_abort(&txn);
+}
+
+/* Which key it stands for is a part of the call: no step without it. */
+static void
+test_a_call_without_its_hash(void **state)
+{
+	struct store_txn *txn = begin(state);
+	const struct call_cold cold = {
+		.webhook_url = "",
+		.voice = "",
+		.trunk_count = 1,
+		.trunk_names = { "one" },
+		.endpoints = { "PJSIP/00x@one" },
+		.idempotency = "0123",
+	};
+	char call_id[CALL_ID_SIZE];
+
+	create_call(txn, "k", call_id);
+	assert_int_equal(call_cold_put(txn, call_id, &cold), 0);
+	assert_int_equal(step_call(txn, call_id, CALL_IN_ORIGINATE_OK),
+	    -KAP_CORRUPT);
+	store_abort(&txn);
+}
+
 /* The cold record as it was written before there were such keys. */
 static void
 test_an_older_cold_record(void **state)
@@ -882,12 +1004,17 @@ main(void)
 		ON_STORE(test_sizes),
 		ON_STORE(test_a_head_that_has_grown),
 		ON_STORE(test_damaged_records),
+		ON_STORE(test_strings_too_long),
+		ON_STORE(test_a_damaged_record_is_replaced),
+		ON_STORE(test_a_damaged_order_of_age),
 		ON_STORE(test_a_store_without_the_tables),
 		ON_STORE(test_outcomes),
 		ON_STORE(test_step_and_outcome_are_one),
 		ON_STORE(test_the_answer_outlives_the_call),
 		ON_STORE(test_a_late_call_settles_nothing),
 		ON_STORE(test_a_call_without_its_record),
+		ON_STORE(test_a_call_with_a_damaged_record),
+		ON_STORE(test_a_call_without_its_hash),
 		ON_STORE(test_an_older_cold_record),
 	};
 

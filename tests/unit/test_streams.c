@@ -182,6 +182,7 @@ test_successor_dies_while_the_old_one_stops(void **state KAP_UNUSED)
 	expect_sent("");
 	streams_unread(&fake.streams, 0, reader(0, 1), false, NOW);
 	expect_sent("");
+	assert_true(streams_is_settled(&fake.streams, 0));
 	fake.wanted[0] = reader(0, 4);
 	expect_sent("READ 0 > 0.4 +socket; ");
 }
@@ -195,6 +196,8 @@ test_wish_returns(void **state KAP_UNUSED)
 	expect_sent("STOP 0 > 0.1; ");
 	fake.wanted[0] = reader(0, 1);
 	expect_sent("");
+	/* the right one reads, but not for long */
+	assert_false(streams_is_settled(&fake.streams, 0));
 	streams_unread(&fake.streams, 0, reader(0, 1), false, NOW);
 	expect_sent("READ 0 > 0.1 +socket; ");
 }
@@ -212,6 +215,7 @@ test_full_channels(void **state KAP_UNUSED)
 	fake.rc = -KAP_AGAIN;
 	expect_sent("");
 	/* the time runs all the same: it may hang with a full channel */
+	streams_settle(&fake.streams, NOW + 500);
 	assert_int_equal(streams_stop_since(&fake.streams, reader(0, 1)),
 	    NOW);
 	fake.rc = 0;
@@ -361,6 +365,32 @@ test_many_streams_of_one_reader(void **state KAP_UNUSED)
 	expect_sent("READ 0 > 0.3 +socket; READ 2 > 0.3; ");
 }
 
+/* Its time is that of the stream it holds on to the longest. */
+static void
+test_stops_at_two_times(void **state KAP_UNUSED)
+{
+	(void)begin_stream();
+	fake.wanted[2] = reader(0, 1);
+	expect_sent("READ 2 > 0.1; ");
+	fake.wanted[2] = reader(0, 2);
+	expect_sent("STOP 2 > 0.1; ");
+	fake.wanted[0] = reader(0, 2);
+	streams_settle(&fake.streams, NOW + 500);
+	assert_string_equal(fake.sent, "STOP 0 > 0.1; ");
+	assert_int_equal(streams_stop_since(&fake.streams, reader(0, 1)),
+	    NOW);
+	streams_unread(&fake.streams, 2, reader(0, 1), false, NOW + 600);
+	assert_int_equal(streams_stop_since(&fake.streams, reader(0, 1)),
+	    NOW + 500);
+}
+
+static void
+test_nobody_has_no_slot(void **state KAP_UNUSED)
+{
+	assert_true(stream_reader_equals(reader(0, 0), reader(2, 0)));
+	assert_false(stream_reader_equals(reader(2, 0), reader(2, 1)));
+}
+
 #define ON_STREAMS(test) \
 	cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
@@ -383,6 +413,8 @@ main(void)
 		ON_STREAMS(test_own_stream_is_not_begun),
 		ON_STREAMS(test_given_up_unasked),
 		ON_STREAMS(test_many_streams_of_one_reader),
+		ON_STREAMS(test_stops_at_two_times),
+		ON_STREAMS(test_nobody_has_no_slot),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -148,6 +148,10 @@ test_starts_and_ends(void **state KAP_UNUSED)
 		{ "drains too long", { .state = PROCESS_DRAINING,
 		    .state_since_ms = AGO(30001), .heartbeat_ms = AGO(100) },
 		    SUPERVISE_KILL, "not drained within 30 s" },
+		{ "draining, but the watchdog slept",
+		    { .state = PROCESS_DRAINING, .state_since_ms = AGO(90000),
+		    .heartbeat_ms = AGO(100),
+		    .watching_since_ms = AGO(30000) }, SUPERVISE_FINE, "" },
 		{ "starting, and holds up all others",
 		    { .state = PROCESS_STARTING, .state_since_ms = AGO(9000),
 		    .heartbeat_ms = AGO(9000), .lock = STATS_LOCK_HELD,
@@ -309,6 +313,10 @@ test_stop_reading(void **state KAP_UNUSED)
 		    .state_since_ms = AGO(9000), .heartbeat_ms = AGO(100),
 		    .stop_reading_ms = AGO(9000), .lock = STATS_LOCK_HELD,
 		    .lock_since_ms = AGO(100) }, SUPERVISE_FINE, "" },
+		{ "had the lock, and gave it back",
+		    { .state = PROCESS_DRAINING, .state_since_ms = AGO(9000),
+		    .heartbeat_ms = AGO(100), .stop_reading_ms = AGO(9000),
+		    .excused_ms = AGO(100) }, SUPERVISE_FINE, "" },
 		{ "the watchdog slept", { .state = PROCESS_DRAINING,
 		    .state_since_ms = AGO(9000), .heartbeat_ms = AGO(100),
 		    .stop_reading_ms = AGO(9000),
@@ -321,6 +329,8 @@ test_stop_reading(void **state KAP_UNUSED)
 static void
 test_ends(void **state KAP_UNUSED)
 {
+	static const int crashes[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE,
+		SIGABRT, SIGSYS };
 	static const struct {
 		int wait_status;
 		const char *verdict;
@@ -354,6 +364,9 @@ test_ends(void **state KAP_UNUSED)
 		    cases[i].stopped, reason, sizeof(reason));
 		assert_string_equal(reason, cases[i].reason);
 	}
+	for (size_t i = 0; i < sizeof(crashes) / sizeof(crashes[0]); i++)
+		assert_int_equal(supervise_classify(SIGNALED(crashes[i]), "",
+		    false), SUPERVISE_CRASHED);
 }
 
 /* Deaths one after the other: what each start after them waits. */
@@ -467,6 +480,12 @@ test_loops(void **state KAP_UNUSED)
 		    { 3002, 0, SUPERVISE_KILLED },
 		    { 3003, 0, SUPERVISE_KILLED },
 		    { 3004, 0, SUPERVISE_KILLED } }, true, false },
+		{ "kills, and lives of two seconds", 5,
+		    { { 0, 2000, SUPERVISE_KILLED },
+		    { 2000, 2000, SUPERVISE_KILLED },
+		    { 4000, 2000, SUPERVISE_KILLED },
+		    { 6000, 2000, SUPERVISE_KILLED },
+		    { 8000, 2000, SUPERVISE_KILLED } }, false, false },
 		{ "it goes on until a long life", 6,
 		    { { 0, 0, SUPERVISE_FAILED }, { 1, 0, SUPERVISE_FAILED },
 		    { 2, 0, SUPERVISE_FAILED }, { 3, 0, SUPERVISE_FAILED },
@@ -498,9 +517,17 @@ test_loop_words(void **state KAP_UNUSED)
 {
 	struct supervise_loop loop = { .deaths = 6, .first_ms = AGO(19500),
 		.last_end = SUPERVISE_CRASHED, .is_loop = true };
+	struct supervise_loop counted = { .deaths = 0 };
 	char words[160];
 	char cut[9];
 
+	for (int i = 5; i >= 0; i--)
+		(void)supervise_loop_count(&counted, SUPERVISE_FAILED, 0,
+		    AGO(i * 2000));
+	supervise_loop_words(&counted, "webhookd", "status 1", NOW, 0, words,
+	    sizeof(words));
+	assert_string_equal(words, "webhookd failed 6 times in 10 s "
+	    "(status 1)");
 	supervise_loop_words(&loop, "worker 1", "SIGSEGV", NOW, NOW + 2100,
 	    words, sizeof(words));
 	assert_string_equal(words, "worker 1 crashed 6 times in 20 s "

@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -49,9 +50,12 @@ static void
 done(struct turn_job *job, int rc)
 {
 	struct note *note = (struct note *)job;
+	char *done = note->fixture->done;
+	const size_t len = strlen(done);
 
 	note->rc = rc;
-	strcat(note->fixture->done, note->name);
+	(void)snprintf(done + len, sizeof(note->fixture->done) - len, "%s",
+	    note->name);
 	if (note->then != NULL)
 		turn_submit(note->fixture->turn, &note->then->job);
 }
