@@ -33,17 +33,27 @@ children_row(const struct children *children, const struct process *process)
 	return row;
 }
 
-struct slot *
-children_find_slot(struct children *children, enum child_role role,
-    int number)
+bool
+children_serves(const struct slot *slot)
 {
-	for (size_t i = 0; i < SLOTS_COUNT; i++) {
-		struct slot *slot = &children->slots[i];
+	const struct streams *streams = &slot->children->streams;
+	struct stream_reader reader;
 
-		if (slot->role == role && slot->number == number)
-			return slot;
+	if (!process_is_ready(slot->current))
+		return false;
+	if (slot->role != CHILD_WORKER)
+		return true;
+	reader = readers_of(slot->current);
+	for (int i = 0; i < CHILD_MAX_WORKERS; i++) {
+		const struct stream *stream = &streams->at[i];
+
+		if (stream_reader_equals(streams->ops->wanted(streams->ctx, i,
+		    stream->known), reader) &&
+		    !streams_is_settled(streams, i))
+			return false;
 	}
-	return NULL;
+	/* one that isn't to read its own stream isn't to accept either */
+	return stream_reader_equals(streams->at[slot->number].reader, reader);
 }
 
 /* ---- draining ---- */

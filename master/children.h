@@ -6,9 +6,7 @@
 #ifndef KAP_CHILDREN_H
 #define KAP_CHILDREN_H
 
-#include <limits.h>
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 
 #include "master/operation.h"
@@ -105,10 +103,6 @@ void children_note_draining(struct process *process);
 
 /* Say how many workers there are, to all; streams follow by children_turn. */
 void children_set_workers(struct children *children, unsigned workers);
-
-/* The slot of a role; NULL for a number out of range. Active or not. */
-struct slot *children_find_slot(struct children *children,
-    enum child_role role, int number);
 
 /*
  * True if the slot's current process is ready, and, of a worker, reads all

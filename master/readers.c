@@ -4,6 +4,7 @@
 #include "master/readers.h"
 
 #include "shared/log.h"
+#include "shared/stats.h"
 
 struct stream_reader
 readers_of(const struct process *process)
@@ -12,27 +13,20 @@ readers_of(const struct process *process)
 		.generation = process->generation };
 }
 
-unsigned
-readers_find_owner(int stream, unsigned workers)
-{
-	if (workers == 0 || (unsigned)stream < workers)
-		return (unsigned)stream;
-	return (unsigned)stream % workers;
-}
-
 /* While the number of workers changes, nobody reads what changes hands. */
 static bool
 changes_hands(const struct children *children, int stream)
 {
-	return readers_find_owner(stream, children->workers) !=
-	    readers_find_owner(stream, children->workers_to_be);
+	return stats_owner_among((unsigned)stream, children->workers) !=
+	    stats_owner_among((unsigned)stream, children->workers_to_be);
 }
 
 static struct stream_reader
 wanted_reader(void *ctx, int stream, bool known)
 {
 	const struct children *children = ctx;
-	const unsigned owner = readers_find_owner(stream, children->workers);
+	const unsigned owner = stats_owner_among((unsigned)stream,
+	    children->workers);
 	const struct process *process = children->slots[owner].current;
 
 	if (changes_hands(children, stream) || !process_is_alive(process) ||
@@ -72,27 +66,4 @@ readers_hold_on(const struct children *children)
 			return true;
 	}
 	return false;
-}
-
-bool
-children_serves(const struct slot *slot)
-{
-	const struct streams *streams = &slot->children->streams;
-	struct stream_reader reader;
-
-	if (!process_is_ready(slot->current))
-		return false;
-	if (slot->role != CHILD_WORKER)
-		return true;
-	reader = readers_of(slot->current);
-	for (int i = 0; i < CHILD_MAX_WORKERS; i++) {
-		const struct stream *stream = &streams->at[i];
-
-		if (stream_reader_equals(streams->ops->wanted(streams->ctx, i,
-		    stream->known), reader) &&
-		    !streams_is_settled(streams, i))
-			return false;
-	}
-	/* one that isn't to read its own stream isn't to accept either */
-	return stream_reader_equals(streams->at[slot->number].reader, reader);
 }

@@ -15,12 +15,6 @@ extern const struct streams_ops readers_ops;
 
 struct stream_reader readers_of(const struct process *process);
 
-/*
- * Who looks after a slot's calls with so many workers: its own worker, or for
- * a slot that is no more the one whose number is left over (shared/stats.h).
- */
-unsigned readers_find_owner(int stream, unsigned workers);
-
 /* True while a stream that is to change hands still has its reader. */
 bool readers_hold_on(const struct children *children);
 

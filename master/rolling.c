@@ -15,7 +15,6 @@
 
 #include "master/child_life.h"
 #include "master/children.h"
-#include "master/readers.h"
 
 #define ALL "all"
 

@@ -129,16 +129,22 @@ supervise_judge(const struct supervise_sight *sight,
 	    judge_heartbeat(sight, limits, why);
 }
 
+/* first × 2^times, at most `most`. */
+static int64_t
+doubled(int64_t first_ms, unsigned times, int64_t most_ms)
+{
+	int64_t wait_ms = first_ms;
+
+	for (unsigned i = 0; i < times && wait_ms < most_ms; i++)
+		wait_ms *= 2;
+	return wait_ms < most_ms ? wait_ms : most_ms;
+}
+
 int64_t
 supervise_backoff_ms(unsigned failures)
 {
-	int64_t wait = BACKOFF_FIRST_MS;
-
-	if (failures == 0)
-		return 0;
-	for (unsigned i = 1; i < failures && wait < BACKOFF_LAST_MS; i++)
-		wait *= 2;
-	return wait < BACKOFF_LAST_MS ? wait : BACKOFF_LAST_MS;
+	return failures == 0 ? 0 :
+	    doubled(BACKOFF_FIRST_MS, failures - 1, BACKOFF_LAST_MS);
 }
 
 static bool
@@ -217,16 +223,6 @@ count_death(struct supervise_loop *loop, enum supervise_end end,
 	loop->is_loop = loop->is_loop || is_loop_now(loop, now_ms);
 }
 
-static int64_t
-wait_after(unsigned deaths, int64_t most_ms)
-{
-	int64_t wait_ms = LOOP_FIRST_MS;
-
-	for (unsigned i = 0; i < deaths && wait_ms < most_ms; i++)
-		wait_ms *= 2;
-	return wait_ms < most_ms ? wait_ms : most_ms;
-}
-
 int64_t
 supervise_loop_count(struct supervise_loop *loop, enum supervise_end end,
     int64_t lived_ms, int64_t now_ms)
@@ -244,8 +240,8 @@ supervise_loop_count(struct supervise_loop *loop, enum supervise_end end,
 		return 0;
 	}
 	loop->quick++;
-	return wait_after(loop->quick, is_fault(end) ? LOOP_LAST_MS :
-	    LOOP_LAST_KILLED_MS);
+	return doubled(LOOP_FIRST_MS, loop->quick,
+	    is_fault(end) ? LOOP_LAST_MS : LOOP_LAST_KILLED_MS);
 }
 
 bool

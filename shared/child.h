@@ -41,7 +41,12 @@
 
 #define CHILD_MAX_WORKERS 64
 
-enum child_role { CHILD_WORKER, CHILD_WEBHOOKD, CHILD_RECORDER, CHILD_ROLE_COUNT };
+enum child_role {
+	CHILD_WORKER,
+	CHILD_WEBHOOKD,
+	CHILD_RECORDER,
+	CHILD_ROLE_COUNT
+};
 
 /* "worker", "webhookd", "recorder". */
 const char *child_role_name(enum child_role role);
@@ -61,7 +66,11 @@ enum child_fd {
  * Doorbells: an eventfd for each slot that may ever be, made by the master.
  * Index 0 is webhookd, 1 the recorder, 2 + n worker slot n.
  */
-enum child_bell { CHILD_BELL_WEBHOOKD = 0, CHILD_BELL_RECORDER = 1, CHILD_BELL_WORKER = 2 };
+enum child_bell {
+	CHILD_BELL_WEBHOOKD = 0,
+	CHILD_BELL_RECORDER = 1,
+	CHILD_BELL_WORKER = 2
+};
 #define CHILD_BELL_COUNT (CHILD_BELL_WORKER + CHILD_MAX_WORKERS)
 #define CHILD_FD_END (CHILD_FD_BELLS + CHILD_BELL_COUNT)
 

@@ -77,16 +77,22 @@ read_line(char *text, int size, void *stream)
 	return got;
 }
 
-/* Where "section.name" stands; 0 if it is left at its default. */
+/* Whether "section.name" is that one. */
+static bool
+is_key(const char *key, const char *section, const char *name)
+{
+	const size_t len = strlen(section);
+
+	return strncmp(key, section, len) == 0 && key[len] == '.' &&
+	    strcmp(key + len + 1, name) == 0;
+}
+
+/* Where a key stands; 0 if it is left at its default. */
 static int
 line_of(const struct parse *parse, const char *key)
 {
 	for (size_t i = 0; i < config_key_count; i++) {
-		const size_t len = strlen(config_keys[i].section);
-
-		if (strncmp(key, config_keys[i].section, len) == 0 &&
-		    key[len] == '.' &&
-		    strcmp(key + len + 1, config_keys[i].name) == 0)
+		if (is_key(key, config_keys[i].section, config_keys[i].name))
 			return parse->lines[i];
 	}
 	return 0;
@@ -155,8 +161,8 @@ check_asterisk_url(struct parse *parse)
 	        &port) == 0 &&
 	    (is_address(host) || strcmp(host, "localhost") == 0))
 		return 0;
-	/* what stands before an '@' may be a password */
-	if (strchr(url, '@') != NULL) /* the message would show a password */
+	/* what stands before an '@' may be a password: it isn't shown */
+	if (strchr(url, '@') != NULL)
 		return blame(parse, key, NULL, "asterisk.url must be "
 		    "http://address:port; user and password have keys of "
 		    "their own");
@@ -343,10 +349,8 @@ on_peeked_pair(void *arg, const char *section, const char *name,
     const char *value)
 {
 	struct peek *peek = arg;
-	const size_t len = strlen(section);
 
-	if (strncmp(peek->key, section, len) != 0 || peek->key[len] != '.' ||
-	    strcmp(peek->key + len + 1, name) != 0)
+	if (!is_key(peek->key, section, name))
 		return 1;
 	peek->line = peek->parse.line;
 	if (peek->value != NULL)

@@ -1,6 +1,7 @@
 /*
- * What config.c (the table, and what is made from it) and config_file.c (the
- * reading of a file) know of a key. Nobody else includes this.
+ * What config.c (the table, and what is made from it), config_file.c (the
+ * reading of a file) and config_dump.c know of a key. Nobody else includes
+ * this.
  */
 #ifndef KAP_CONFIG_KEYS_H
 #define KAP_CONFIG_KEYS_H

@@ -5,8 +5,11 @@
  */
 #include "idempotency.h"
 
+#include <stdio.h>
 #include <string.h>
 
+#include <openssl/crypto.h>
+#include <openssl/err.h>
 #include <openssl/evp.h>
 
 #define KEY_SIZE (4 + IDEMPOTENCY_HASH_SIZE)
@@ -68,41 +71,20 @@ void
 idempotency_format_hash(const uint8_t hash[IDEMPOTENCY_HASH_SIZE],
     char out[IDEMPOTENCY_HEX_SIZE])
 {
-	static const char digits[] = "0123456789abcdef";
-
-	for (size_t i = 0; i < IDEMPOTENCY_HASH_SIZE; i++) {
-		out[2 * i] = digits[hash[i] >> 4];
-		out[2 * i + 1] = digits[hash[i] & 15];
-	}
-	out[IDEMPOTENCY_HEX_SIZE - 1] = '\0';
-}
-
-/* 0..15, or -1. */
-static int
-read_digit(char digit)
-{
-	if (digit >= '0' && digit <= '9')
-		return digit - '0';
-	if (digit >= 'a' && digit <= 'f')
-		return digit - 'a' + 10;
-	return -1;
+	for (size_t i = 0; i < IDEMPOTENCY_HASH_SIZE; i++)
+		(void)snprintf(out + 2 * i, 3, "%02x", hash[i]);
 }
 
 int
 idempotency_parse_hash(const char *text,
     uint8_t hash_out[IDEMPOTENCY_HASH_SIZE])
 {
-	if (strlen(text) != IDEMPOTENCY_HEX_SIZE - 1)
-		return -KAP_INVAL;
-	for (size_t i = 0; i < IDEMPOTENCY_HASH_SIZE; i++) {
-		const int high = read_digit(text[2 * i]);
-		const int low = read_digit(text[2 * i + 1]);
-
-		if (high < 0 || low < 0)
-			return -KAP_INVAL;
-		hash_out[i] = (uint8_t)(high << 4 | low);
-	}
-	return 0;
+	if (strlen(text) == IDEMPOTENCY_HEX_SIZE - 1 &&
+	    OPENSSL_hexstr2buf_ex(hash_out, IDEMPOTENCY_HASH_SIZE, NULL, text,
+	        '\0') == 1)
+		return 0;
+	ERR_clear_error();
+	return -KAP_INVAL;
 }
 
 /* --- records ------------------------------------------------------------- */

@@ -123,7 +123,8 @@ KAP_MUST_USE int idempotency_settle(struct store_txn *txn,
 
 /*
  * Free the key of a call that is under way or was given up. Where there is no
- * such record of this call, nothing is done. Returns 0, -KAP_CORRUPT, -KAP_FULL, -KAP_IO.
+ * such record of this call, nothing is done. Returns 0, -KAP_CORRUPT,
+ * -KAP_FULL, -KAP_IO.
  */
 KAP_MUST_USE int idempotency_forget(struct store_txn *txn,
     const struct idempotency_id *id, const char *call_id);

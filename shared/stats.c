@@ -13,7 +13,6 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "clock.h"
@@ -64,7 +63,7 @@ static struct stats_row private_row;
 static struct stats_row *row = &private_row;
 static const struct stats_file *mapped; /* NULL until stats_use_row */
 static const struct stats_node private_node = { .workers = 1 };
-static int64_t lock_wanted_us; /* boot clock: the wait for it began */
+static int64_t lock_wanted_us; /* clock_mono_us: the wait for it began */
 static int64_t cpu_noted_us;   /* of this process, in the row already */
 
 static struct stats_file *
@@ -206,12 +205,16 @@ stats_is_slot_alive(unsigned bell)
 }
 
 unsigned
+stats_owner_among(unsigned slot, unsigned workers)
+{
+	return workers == 0 || slot < workers ? slot : slot % workers;
+}
+
+unsigned
 stats_slot_owner(unsigned slot)
 {
-	const unsigned workers = atomic_load_explicit(&stats_node()->workers,
-	    memory_order_relaxed);
-
-	return workers == 0 || slot < workers ? slot : slot % workers;
+	return stats_owner_among(slot, atomic_load_explicit(
+	    &stats_node()->workers, memory_order_relaxed));
 }
 
 const struct stats_file *
@@ -253,25 +256,16 @@ stats_heartbeat(void)
 	set_gauge(&row->heartbeat_ms, clock_boot_ms());
 }
 
-static int64_t
-boot_us(void)
-{
-	struct timespec ts;
-
-	(void)clock_gettime(CLOCK_BOOTTIME, &ts);
-	return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
-}
-
 void
 stats_set_lock(enum stats_lock lock)
 {
-	const int64_t now_us = lock == STATS_LOCK_NONE ? 0 : boot_us();
-
 	if (lock == STATS_LOCK_WAITING)
-		lock_wanted_us = now_us;
+		lock_wanted_us = clock_mono_us();
 	else if (lock == STATS_LOCK_HELD)
-		stats_observe(STATS_lock_wait, now_us - lock_wanted_us);
-	set_gauge(&row->lock_since_ms, now_us / 1000);
+		stats_observe(STATS_lock_wait,
+		    clock_mono_us() - lock_wanted_us);
+	set_gauge(&row->lock_since_ms,
+	    lock == STATS_LOCK_NONE ? 0 : clock_boot_ms());
 	atomic_store_explicit(&row->lock, (int32_t)lock,
 	    memory_order_relaxed);
 }

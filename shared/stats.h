@@ -146,6 +146,9 @@ bool stats_is_slot_alive(unsigned bell);
  */
 unsigned stats_slot_owner(unsigned slot);
 
+/* The same with so many workers; 0: each slot looks after itself. */
+unsigned stats_owner_among(unsigned slot, unsigned workers);
+
 /* The file that stats_use_row was called with; NULL before. */
 const struct stats_file *stats_mapped(void);
 

@@ -67,10 +67,10 @@ void turn_submit_lazily(struct turn *turn, struct turn_job *job);
 
 /*
  * Have `gather` called at the beginning of each commit, before its jobs are
- * collected: what it submits goes into the same transaction, before the rest. For a source that
- * is better read late and at once than early and in pieces: when it has
- * something, it calls turn_wake_lazily, and gathers when a commit comes about,
- * for whatever reason.
+ * collected: what it submits goes into the same transaction, before the rest.
+ * For a source that is better read late and at once than early and in pieces:
+ * when it has something, it calls turn_wake_lazily, and gathers when a commit
+ * comes about, for whatever reason.
  *
  * Called in the order of their adding. Returns 0, or -KAP_FULL with
  * TURN_GATHERS_MAX there.

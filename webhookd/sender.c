@@ -175,10 +175,8 @@ delivery_result(const struct http_result *result)
 }
 
 static void
-count_try(const struct webhook_event *event, const struct http_result *result)
+count_try(const struct webhook_event *event, enum stats_delivery_result how)
 {
-	const enum stats_delivery_result how = delivery_result(result);
-
 	stats_count(STATS_deliveries, how, 0, 1);
 	if (how == STATS_DELIVERY_2XX && event->kind == CALL_EV_ANSWERED)
 		stats_observe(STATS_answer_to_webhook,
@@ -192,11 +190,10 @@ static void
 end_try(struct sender *sender, struct delivery *delivery,
     const struct http_result *result)
 {
-	const bool taken = result->rc == 0 && result->status >= 200 &&
-	    result->status <= 299;
+	const enum stats_delivery_result how = delivery_result(result);
 
-	count_try(&delivery->event, result);
-	if (taken) {
+	count_try(&delivery->event, how);
+	if (how == STATS_DELIVERY_2XX) {
 		CRASH_POINT(delivery_taken);
 		delivery->target->failures = 0;
 		delivery->outcome = DELIVERY_REMOVE;
