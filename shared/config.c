@@ -90,6 +90,11 @@ const struct config_key config_keys[] = {
 	TEXT(asterisk, password, KEY_SECRET, "", "its password"),
 	TEXT(asterisk, recording_dir, 0, "/var/spool/asterisk/recording",
 	    "where Asterisk's recordings appear on this machine"),
+	TEXT(asterisk, sounds_dirs, KEY_RELOADABLE,
+	    "/usr/share/asterisk/sounds/en,/usr/share/asterisk/sounds,"
+	    "/var/lib/asterisk/sounds/en,/var/lib/asterisk/sounds",
+	    "where Asterisk's sounds appear on this machine, with commas "
+	    "between; empty, or none there: /play is not checked"),
 	INT(asterisk, command_timeout_ms, KEY_RELOADABLE, "5000", 100, 60000,
 	    "milliseconds Asterisk has for the answer to a command"),
 	INT(asterisk, ping_interval_ms, KEY_RELOADABLE, "3000", 200, 60000,
@@ -111,6 +116,35 @@ const struct config_key config_keys[] = {
 	    "maxDuration where the request has none"),
 	INT(calls, max_duration_max_s, KEY_RELOADABLE, "14400", 1, 86400,
 	    "greatest maxDuration"),
+
+	INT(amd, initial_silence_ms, KEY_RELOADABLE, "2500", 100, 10000,
+	    "silence at the beginning that means a machine"),
+	INT(amd, greeting_ms, KEY_RELOADABLE, "1500", 100, 10000,
+	    "speech of this length means a machine"),
+	INT(amd, after_greeting_silence_ms, KEY_RELOADABLE, "700", 100, 5000,
+	    "silence behind a shorter greeting that means a human"),
+	INT(amd, total_analysis_ms, KEY_RELOADABLE, "5000", 500, 20000,
+	    "milliseconds until the analysis ends as UNKNOWN"),
+	INT(amd, min_word_length_ms, KEY_RELOADABLE, "100", 10, 2000,
+	    "shorter sound is no word"),
+	INT(amd, between_words_silence_ms, KEY_RELOADABLE, "50", 10, 2000,
+	    "silence that ends a word"),
+	INT(amd, maximum_number_of_words, KEY_RELOADABLE, "5", 1, 100,
+	    "more words mean a machine"),
+	INT(amd, silence_threshold, KEY_RELOADABLE, "300", 1, 32767,
+	    "mean level of a frame's samples under which it is silence"),
+	INT(amd, maximum_word_length_ms, KEY_RELOADABLE, "5000", 100, 10000,
+	    "one word of this length means a machine"),
+
+	INT(trunks, timeout_ms, KEY_RELOADABLE, "4000", 0, 60000,
+	    "milliseconds a carrier has for its first sign of a call, which "
+	    "goes on on the next trunk then; 0: no limit"),
+	INT(trunks, circuit_failures, KEY_RELOADABLE, "5", 0, 1000,
+	    "failed calls in a row after which a trunk rests; 0: never"),
+	INT(trunks, circuit_rest_s, KEY_RELOADABLE, "30", 1, 3600,
+	    "seconds it rests, doubled each time the call after it fails"),
+	INT(trunks, circuit_rest_max_s, KEY_RELOADABLE, "300", 1, 86400,
+	    "longest rest"),
 
 	INT(idempotency, keep_s, KEY_RELOADABLE, "86400", 1, 604800,
 	    "seconds that an Idempotency-Key's answer is kept, some 350 bytes "
@@ -139,6 +173,32 @@ const struct config_key config_keys[] = {
 	    "wait before a missing or unfinished file is looked at again"),
 	INT(recorder, give_up_s, KEY_RELOADABLE, "600", 1, 86400,
 	    "seconds until a file that never came is given up"),
+
+	TEXT(speech, engines, 0, "espeak",
+	    "engines in the order in which they are tried: google, gtts and "
+	    "espeak, separated by commas; empty: no speech"),
+	TEXT(speech, dir, 0, "",
+	    "where the sound files of spoken texts are written, to be read by "
+	    "Asterisk; empty: <data_dir>/speech"),
+	TEXT(speech, asterisk_dir, 0, "",
+	    "the same folder as Asterisk sees it; empty: speech.dir"),
+	INT(speech, cache_max_mb, KEY_RELOADABLE, "256", 1, 1048576,
+	    "size that these files are kept under; what was used in the last "
+	    "15 minutes stays"),
+	TEXT(speech, google_url, 0, "https://texttospeech.googleapis.com",
+	    "address of Google Cloud Text-to-Speech"),
+	TEXT(speech, google_key, KEY_SECRET, "", "its API key"),
+	TEXT(speech, google_token_file, 0, "",
+	    "its service account's key file (JSON), in place of an API key"),
+	TEXT(speech, gtts_url, 0, "https://translate.google.com",
+	    "address of the public endpoint that gTTS uses"),
+	INT(speech, timeout_ms, KEY_RELOADABLE, "15000", 100, 120000,
+	    "milliseconds an engine has for one text"),
+	TEXT(speech, espeak_program, 0, "/usr/bin/espeak-ng", "espeak-ng"),
+	TEXT(speech, ffmpeg_program, 0, "/usr/bin/ffmpeg",
+	    "ffmpeg, which converts what gtts and espeak make"),
+	INT(speech, concurrency, KEY_RELOADABLE, "4", 1, 256,
+	    "texts that a worker makes at once"),
 
 	INT(supervision, ready_timeout_s, KEY_RELOADABLE, "15", 1, 600,
 	    "seconds a child has to get ready"),
@@ -313,6 +373,18 @@ config_key_format(const struct config *config, const struct config_key *key,
 		    key->choices[*(const int64_t *)(const void *)at]);
 		break;
 	}
+}
+
+void
+config_range(const char *section, const char *name, int64_t *min_out,
+    int64_t *max_out)
+{
+	const size_t i = config_key_find(section, name);
+
+	if (i >= config_key_count)
+		fatal("no such key: %s.%s", section, name);
+	*min_out = config_keys[i].min;
+	*max_out = config_keys[i].max;
 }
 
 const char *

@@ -22,6 +22,19 @@ enum config_durability {
 	DURABILITY_RELAXED /* never synced: for tests, no configuration has it */
 };
 
+/* app_amd's parameters, in its order; the ranges stand in config.c. */
+struct config_amd {
+	int64_t initial_silence_ms;
+	int64_t greeting_ms;
+	int64_t after_greeting_silence_ms;
+	int64_t total_analysis_ms;
+	int64_t min_word_length_ms;
+	int64_t between_words_silence_ms;
+	int64_t maximum_number_of_words;
+	int64_t silence_threshold;
+	int64_t maximum_word_length_ms;
+};
+
 struct config {
 	struct {
 		int64_t id; /* this node's number, 1..999, part of call ids */
@@ -65,6 +78,7 @@ struct config {
 		char user[CONFIG_TEXT_MAX];
 		char password[CONFIG_TEXT_MAX];
 		char recording_dir[CONFIG_TEXT_MAX];
+		char sounds_dirs[CONFIG_TEXT_MAX]; /* with commas between */
 		int64_t command_timeout_ms;
 		int64_t ping_interval_ms;
 		int64_t reconnect_min_ms;
@@ -78,6 +92,13 @@ struct config {
 		int64_t max_duration_s;
 		int64_t max_duration_max_s;
 	} calls;
+	struct config_amd amd;
+	struct {
+		int64_t timeout_ms; /* 0: no sign of the carrier is waited for */
+		int64_t circuit_failures; /* 0: no trunk ever rests */
+		int64_t circuit_rest_s;
+		int64_t circuit_rest_max_s;
+	} trunks;
 	struct {
 		int64_t keep_s;
 	} idempotency;
@@ -96,6 +117,20 @@ struct config {
 		int64_t retry_ms;
 		int64_t give_up_s;
 	} recorder;
+	struct {
+		char engines[CONFIG_TEXT_MAX]; /* "google,gtts,espeak" */
+		char dir[CONFIG_TEXT_MAX]; /* empty: <data_dir>/speech */
+		char asterisk_dir[CONFIG_TEXT_MAX]; /* empty: the same */
+		int64_t cache_max_mb;
+		char google_url[CONFIG_TEXT_MAX];
+		char google_key[CONFIG_TEXT_MAX];
+		char google_token_file[CONFIG_TEXT_MAX];
+		char gtts_url[CONFIG_TEXT_MAX];
+		int64_t timeout_ms;
+		char espeak_program[CONFIG_TEXT_MAX];
+		char ffmpeg_program[CONFIG_TEXT_MAX];
+		int64_t concurrency;
+	} speech;
 	struct {
 		int64_t ready_timeout_s;
 		int64_t drain_timeout_s;
@@ -134,6 +169,13 @@ KAP_MUST_USE int config_load_fd(struct config *config, int fd,
  * out or can't be read: nothing is written then. Blocks on the file.
  */
 int config_peek(const char *path, const char *key, char *value_out);
+
+/*
+ * The range of a whole-number key: for a request that may say the same. Any
+ * process; the key must be there.
+ */
+void config_range(const char *section, const char *name, int64_t *min_out,
+    int64_t *max_out);
 
 /* When a changed key is taken over. */
 enum config_reach {

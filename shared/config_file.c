@@ -17,6 +17,7 @@
 #include "config_keys.h"
 
 #define PEPPER_MIN 32 /* characters */
+#define SPEECH_DIR_MAX 180 /* of a play's media, CALL_PLAY_MEDIA_SIZE */
 
 /* State of one parse; inih calls back for each pair. */
 struct parse {
@@ -236,12 +237,64 @@ check_pairs(struct parse *parse)
 	return 0;
 }
 
+static int
+check_engines(struct parse *parse)
+{
+	static const char *const names[] = { "google", "gtts", "espeak" };
+	const char *at = parse->config->speech.engines;
+
+	while (*at != '\0') {
+		const size_t len = strcspn(at, ", ");
+		bool known = len == 0;
+
+		for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+			known = known || (strlen(names[i]) == len &&
+			    strncmp(names[i], at, len) == 0);
+		if (!known)
+			return blame(parse, "speech.engines", NULL,
+			    "speech.engines must be a list of google, gtts "
+			    "and espeak, not '%s'",
+			    parse->config->speech.engines);
+		at += len;
+		at += strspn(at, ", ");
+	}
+	return 0;
+}
+
+/* It becomes a part of what Asterisk is asked to play. */
+static int
+check_speech_dir(struct parse *parse, const char *key, const char *dir)
+{
+	static const char allowed[] = "abcdefghijklmnopqrstuvwxyz"
+	    "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-";
+
+	if (dir[0] == '\0' || (dir[0] == '/' &&
+	    strspn(dir, allowed) == strlen(dir) &&
+	    strlen(dir) <= SPEECH_DIR_MAX))
+		return 0;
+	return blame(parse, key, NULL, "%s must be an absolute path of at "
+	    "most %d letters, digits, '/', '.', '_' and '-'", key,
+	    SPEECH_DIR_MAX);
+}
+
+static int
+check_speech(struct parse *parse)
+{
+	const struct config *config = parse->config;
+
+	if (check_engines(parse) != 0 ||
+	    check_speech_dir(parse, "speech.dir", config->speech.dir) != 0)
+		return -KAP_INVAL;
+	return check_speech_dir(parse, "speech.asterisk_dir",
+	    config->speech.asterisk_dir);
+}
+
 /* Rules that span keys, and forms that the table can't say. */
 static int
 check_whole(struct parse *parse)
 {
 	if (check_required(parse) != 0 || check_listeners(parse) != 0 ||
-	    check_pairs(parse) != 0)
+	    check_pairs(parse) != 0 || check_speech(parse) != 0)
 		return -KAP_INVAL;
 	if (strlen(parse->config->auth.pepper) < PEPPER_MIN)
 		return blame(parse, "auth.pepper", NULL, "auth.pepper must "

@@ -37,7 +37,29 @@
 	X(ledger_posted, "ledger_posted", \
 	    "Ledger entries posted to PostgreSQL.") \
 	X(ledger_set_aside, "ledger_set_aside", \
-	    "Ledger entries that PostgreSQL refused for good.")
+	    "Ledger entries that PostgreSQL refused for good.") \
+	X(reroutes, "calls_rerouted", \
+	    "Calls that went on on another trunk, for theirs had failed.") \
+	X(trunk_rests, "trunk_rests", \
+	    "Times that a trunk began to rest, for its calls had failed.") \
+	X(speech_hits, "speech_cache_hits", \
+	    "Texts whose speech was made already.") \
+	X(speech_joined, "speech_joined", \
+	    "Texts asked for while their speech was being made.") \
+	X(speech_unspoken, "speech_unavailable", \
+	    "Texts that were not made: no engine worked, or not in time.") \
+	X(speech_google_made, "speech_google_made", \
+	    "Texts spoken by Google Cloud.") \
+	X(speech_google_failed, "speech_google_failed", \
+	    "Texts that Google Cloud failed to speak.") \
+	X(speech_gtts_made, "speech_gtts_made", \
+	    "Texts spoken by gTTS's endpoint.") \
+	X(speech_gtts_failed, "speech_gtts_failed", \
+	    "Texts that gTTS's endpoint failed to speak.") \
+	X(speech_espeak_made, "speech_espeak_made", \
+	    "Texts spoken by espeak-ng.") \
+	X(speech_espeak_failed, "speech_espeak_failed", \
+	    "Texts that espeak-ng failed to speak.")
 
 enum stats_counter {
 #define X(symbol, name, help) STATS_##symbol,
@@ -57,9 +79,9 @@ enum stats_counter {
 	    "Calls ended.") \
 	X(originates, STATS_TRUNKS_MAX + 1, 3, "originates", "trunk", \
 	    "result", "Replies of Asterisk to originates.") \
-	X(commands, 16, STATS_COMMAND_RESULTS, "ari_commands", "command", \
+	X(commands, 24, STATS_COMMAND_RESULTS, "ari_commands", "command", \
 	    "result", "Commands said to Asterisk, the repeated ones too.") \
-	X(events, 40, 1, "ari_events", "type", "", \
+	X(events, 64, 1, "ari_events", "type", "", \
 	    "Events of Asterisk taken, by what they mean to a call.") \
 	X(deliveries, STATS_DELIVERY_RESULTS, 1, "webhook_deliveries", \
 	    "result", "", "Tries to deliver a webhook.") \
@@ -75,7 +97,9 @@ enum stats_counter {
 	X(lock_wait, STATS_LADDER_SHORT, "store_lock_wait", \
 	    "Waiting for the store's write lock.") \
 	X(commit, STATS_LADDER_SHORT, "store_commit", \
-	    "Committing a write transaction, the disk included.")
+	    "Committing a write transaction, the disk included.") \
+	X(speech, STATS_LADDER_LONG, "speech_synthesis", \
+	    "Making a text's speech, from its start to its file.")
 
 /* How a command to Asterisk ended. */
 enum stats_command_result {

@@ -152,6 +152,16 @@ test_faults(void **state KAP_UNUSED)
 		    "[webhook]\nretry_min_ms = 5000\nretry_max_ms = 10\n",
 		    "configuration:7: webhook.retry_min_ms is over "
 		    "webhook.retry_max_ms" },
+		{ "unknown engine", REQUIRED
+		    "[speech]\nengines = espeak, festival\n",
+		    ":6: speech.engines must be a list of google, gtts and "
+		    "espeak, not 'espeak, festival'" },
+		{ "speech in a relative folder", REQUIRED
+		    "[speech]\ndir = speech\n",
+		    ":6: speech.dir must be an absolute path" },
+		{ "speech in a folder that is two media", REQUIRED
+		    "[speech]\nasterisk_dir = /a,sound:b\n",
+		    ":6: speech.asterisk_dir must be an absolute path" },
 		{ "text too long", "[asterisk]\nuser = " HUNDRED HUNDRED HUNDRED
 		    HUNDRED HUNDRED HUNDRED "\n", ":2: " },
 	};
