@@ -1,9 +1,12 @@
 /*
  * The recorder: takes finished recordings out of Asterisk's spool into the
- * store. This file puts it together; intake.c does the work. It talks to no
- * Asterisk and to no PostgreSQL.
+ * store, and keeps the folder of spoken texts small. This file puts it
+ * together; intake.c and speech_sweep.c do the work. It talks to no Asterisk
+ * and to no PostgreSQL.
  */
 #include "recorder/intake.h"
+#include "recorder/pool.h"
+#include "recorder/speech_sweep.h"
 #include "shared/child_runtime.h"
 #include "shared/log.h"
 #include "shared/recording_store.h"
@@ -15,6 +18,9 @@ struct recorder {
 	struct store *store;
 	struct store_look *look;
 	struct intake *intake;
+	/* a thread of its own: recordings never wait for a walk of folders */
+	struct pool *sweep_pool;
+	struct speech_sweep *sweep;
 };
 
 /* The queue is its predecessor's as long as that is there. */
@@ -41,6 +47,16 @@ on_drain(void *ctx, enum child_drain_reason reason KAP_UNUSED)
 	struct recorder *recorder = ctx;
 
 	intake_drain(recorder->intake, on_drained, recorder);
+}
+
+static void
+on_tick(void *ctx)
+{
+	struct recorder *recorder = ctx;
+
+	on_wake(ctx);
+	if (recorder->runtime.alone)
+		speech_sweep_tick(recorder->sweep);
 }
 
 /* What a predecessor was copying when it died; the jobs are queued still. */
@@ -75,7 +91,7 @@ main(int argc, char **argv)
 	static const struct child_callbacks callbacks = {
 		.on_drain = on_drain,
 		.on_bell = on_wake,
-		.on_tick = on_wake,
+		.on_tick = on_tick,
 		.on_alone = on_alone,
 	};
 	static struct recorder recorder;
@@ -93,13 +109,19 @@ main(int argc, char **argv)
 		fatal("%s", msg.text[0] != '\0' ? msg.text : kap_strerror(rc));
 	recorder.intake = intake_new(runtime->base, recorder.store, config);
 	recorder.look = store_look_new(runtime->base, recorder.store);
-	if (recorder.intake == NULL || recorder.look == NULL)
+	recorder.sweep_pool = pool_new(runtime->base, 1);
+	if (recorder.sweep_pool != NULL)
+		recorder.sweep = speech_sweep_new(recorder.sweep_pool, config);
+	if (recorder.intake == NULL || recorder.look == NULL ||
+	    recorder.sweep == NULL)
 		fatal("no memory or no threads");
 	child_runtime_ready(runtime);
 	if (runtime->alone)
 		on_alone(&recorder);
 	child_runtime_loop(runtime);
 	intake_free(&recorder.intake);
+	pool_free(&recorder.sweep_pool);
+	speech_sweep_free(&recorder.sweep);
 	store_look_free(&recorder.look);
 	store_close(&recorder.store);
 	child_runtime_deinit(runtime);
