@@ -27,6 +27,7 @@
 #include "shared/outbox.h"
 #include "shared/recording_queue.h"
 #include "shared/store.h"
+#include "shared/trunk_state.h"
 #include "shared/webhook_queue.h"
 
 #define DEADLINE_S 60
@@ -54,6 +55,7 @@ static const struct {
 	{ STORE_KEYS, API_KEY_VERSION },
 	{ STORE_ACCOUNTS, ACCOUNT_VERSION },
 	{ STORE_IDEMPOTENCY, IDEMPOTENCY_VERSION },
+	{ STORE_TRUNKS, TRUNK_STATE_VERSION },
 };
 
 /* --- the helper's side --------------------------------------------------- */

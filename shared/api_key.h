@@ -15,7 +15,7 @@
 #include "errors.h"
 #include "store.h"
 
-#define API_KEY_VERSION 1
+#define API_KEY_VERSION 2
 #define API_KEY_HASH_SIZE 32
 #define API_KEY_TEXT_MAX 128 /* a longer one is not a key */
 #define API_KEY_TRUNKS_MAX 8
@@ -31,6 +31,15 @@ struct api_key_trunk {
 	uint32_t id;
 	char name[64];
 	char dial_template[96]; /* "PJSIP/00{number}@{trunk}" */
+};
+
+/* How a trunk is chosen. All zero, as an older program wrote it: defaults. */
+struct api_key_trunk_limits {
+	int32_t priority;   /* the lowest are taken first */
+	uint32_t weight;    /* 1..100 among those of a priority; 0 means 1 */
+	uint32_t max_calls; /* at a time, of all keys on this node; 0: no
+	                       limit */
+	uint32_t max_cps;   /* begun in a second, likewise */
 };
 
 /* As cached; fixed, grows at its tail only. */
@@ -54,6 +63,9 @@ struct api_key {
 	char name[128];
 	char default_caller_id[16];
 	struct api_key_trunk trunks[API_KEY_TRUNKS_MAX];
+
+	/* since version 2 */
+	struct api_key_trunk_limits limits[API_KEY_TRUNKS_MAX]; /* of each */
 };
 
 /*

@@ -95,10 +95,12 @@ call_is_live(const struct call *call)
 enum call_outcome
 call_outcome(const struct call *call)
 {
-	const uint32_t known = CALL_F_INITIATED | CALL_F_API_HANGUP;
+	const uint32_t known = CALL_F_INITIATED | CALL_F_API_HANGUP |
+	    CALL_F_OTHER_ENDED;
 
+	/* one that waits for its next trunk was told of already */
 	if (call->state == CALL_QUEUED &&
-	    (call->flags & CALL_F_ABANDONED) == 0)
+	    (call->flags & (CALL_F_ABANDONED | CALL_F_INITIATED)) == 0)
 		return CALL_OUTCOME_OPEN;
 	if ((call->flags & CALL_F_REFUSED) != 0)
 		return CALL_OUTCOME_REFUSED;
@@ -106,6 +108,31 @@ call_outcome(const struct call *call)
 		return CALL_OUTCOME_MADE;
 	return (call->flags & CALL_F_ABANDONED) != 0 ?
 	    CALL_OUTCOME_GIVEN_UP : CALL_OUTCOME_LOST;
+}
+
+unsigned
+call_trunks_tried(const struct call *call)
+{
+	unsigned count = 0;
+
+	for (unsigned tried = call->trunks_tried; tried != 0; tried >>= 1)
+		count += tried & 1;
+	/* an older program's call has tried them all up to its own */
+	return count > 0 ? count : call->attempt;
+}
+
+bool
+call_end_is_of_trunk(unsigned cause, unsigned sip_code)
+{
+	static const uint8_t of_trunk[] = { 27, 34, 38, 41, 42, 44, 102 };
+
+	if (sip_code >= 500 && sip_code <= 599)
+		return true;
+	for (size_t i = 0; i < sizeof(of_trunk) / sizeof(of_trunk[0]); i++) {
+		if (of_trunk[i] == cause)
+			return true;
+	}
+	return false;
 }
 
 struct cause_row {
@@ -164,8 +191,12 @@ call_judge_end(bool answered, uint32_t flags, unsigned cause,
 			*status_out = CALL_STATUS_CANCELED;
 	} else if (answered && (flags & CALL_F_MAX_DURATION) != 0) {
 		*reason_out = CALL_END_MAX_DURATION;
-	} else if (answered && cause == 16) {
+	} else if (answered &&
+	    (cause == 16 || (flags & CALL_F_OTHER_ENDED) != 0)) {
 		*reason_out = CALL_END_NORMAL_HANGUP;
+	} else if ((flags & CALL_F_OTHER_ENDED) != 0) {
+		*status_out = CALL_STATUS_CANCELED;
+		*reason_out = CALL_END_CANCELED;
 	} else if (!answered && (flags & CALL_F_RING_TIMEOUT) != 0) {
 		*status_out = CALL_STATUS_NO_ANSWER;
 		*reason_out = CALL_END_NO_ANSWER;
@@ -196,6 +227,21 @@ call_channel_name(const struct call *call, char out[CALL_NAME_SIZE])
 		    call->attempt);
 	else
 		(void)snprintf(out, CALL_NAME_SIZE, "%s", call->id);
+}
+
+void
+call_attempt_name(const char *id, unsigned attempt, char out[CALL_NAME_SIZE])
+{
+	if (attempt > 1)
+		(void)snprintf(out, CALL_NAME_SIZE, "%s-%u", id, attempt);
+	else
+		(void)snprintf(out, CALL_NAME_SIZE, "%s", id);
+}
+
+void
+call_snoop_name(const char *id, char out[CALL_NAME_SIZE])
+{
+	(void)snprintf(out, CALL_NAME_SIZE, "amd-%s", id);
 }
 
 void
@@ -286,20 +332,38 @@ call_parse_bridge(const char *name, char id_out[CALL_ID_SIZE])
 }
 
 int
-call_parse_recording(const char *name, char id_out[CALL_ID_SIZE],
+call_parse_snoop(const char *name, char id_out[CALL_ID_SIZE])
+{
+	const char *rest;
+
+	if (strncmp(name, "amd-", 4) != 0 ||
+	    take_id(name + 4, id_out, &rest) != 0 || *rest != '\0')
+		return -KAP_INVAL;
+	return 0;
+}
+
+int
+call_parse_stamped(const char *text, char id_out[CALL_ID_SIZE],
     int64_t *stamp_ms_out)
 {
 	const char *rest;
 	size_t digits;
 
-	if (strncmp(name, "call-", 5) != 0 ||
-	    take_id(name + 5, id_out, &rest) != 0 || *rest != '-')
+	if (take_id(text, id_out, &rest) != 0 || *rest != '-')
 		return -KAP_INVAL;
 	digits = count_digits(rest + 1);
 	if (digits == 0 || digits > 15 || rest[1 + digits] != '\0')
 		return -KAP_INVAL;
 	*stamp_ms_out = strtoll(rest + 1, NULL, 10);
 	return 0;
+}
+
+int
+call_parse_recording(const char *name, char id_out[CALL_ID_SIZE],
+    int64_t *stamp_ms_out)
+{
+	return strncmp(name, "call-", 5) == 0 ?
+	    call_parse_stamped(name + 5, id_out, stamp_ms_out) : -KAP_INVAL;
 }
 
 void

@@ -15,11 +15,14 @@
 
 #include "errors.h"
 
-#define CALL_VERSION 1
+#define CALL_VERSION 2
 #define CALL_ID_SIZE 32     /* "1720012345.88001", NUL included */
 #define CALL_NUMBER_SIZE 16 /* 7..15 digits, NUL included */
 #define CALL_TRUNKS_MAX 8   /* trunks one call may be tried on */
 #define CALL_RECORDING_SIZE 64 /* "call-<id>-<ms>", NUL included */
+#define CALL_DIGITS_MAX 32     /* that one gather collects */
+#define CALL_AMD_UNIT_MS 100   /* of a call's own limit of analysis */
+#define CALL_AMD_CAUSE_SIZE 32 /* "LONGGREETING-1500-1500", NUL included */
 
 /* The order is the order of a life; names in call_state_name(). */
 enum call_state {
@@ -73,6 +76,19 @@ enum call_amd {
 	CALL_AMD_COUNT
 };
 
+/* Where a gather stands; the diagram is in call_gather.c. */
+enum call_gather_state {
+	CALL_GATHER_NONE,
+	CALL_GATHER_PROMPT, /* its prompt is queued or plays */
+	CALL_GATHER_DIGITS  /* the prompt is over, the time runs */
+};
+
+/* Of struct call's gather_flags. */
+enum call_gather_flag {
+	CALL_GATHER_NO_BARGE_IN = 1U << 0 /* digits don't stop the prompt, and
+	                                     don't count while it plays */
+};
+
 enum call_flag {
 	CALL_F_INITIATED = 1U << 0,   /* call.initiated is queued */
 	CALL_F_HELD = 1U << 1,        /* holds a credit of its key */
@@ -95,8 +111,19 @@ enum call_flag {
 	CALL_F_CHANNEL_GONE = 1U << 18, /* a hangup found no channel */
 	CALL_F_WEBHOOK = 1U << 19,    /* it has a webhook URL */
 	CALL_F_RECORD_SETTLED = 1U << 20, /* the recorder has done with it */
-	CALL_F_IDEMPOTENT = 1U << 21 /* an Idempotency-Key's record waits for
-	                                what becomes of it */
+	CALL_F_IDEMPOTENT = 1U << 21, /* an Idempotency-Key's record waits for
+	                                 what becomes of it */
+	CALL_F_ANSWER_TOLD = 1U << 22, /* call.answered is queued */
+	CALL_F_SNOOPED = 1U << 23, /* a snoop channel was asked for, and has
+	                              not been seen to end */
+	CALL_F_SECOND_LEG = 1U << 24, /* dialled by /forwardcall; other_id is
+	                                 the leg that it is for */
+	CALL_F_TRANSFERRED = 1U << 25, /* both legs were told of the other's
+	                                  answer */
+	CALL_F_CLOSE_TRUNK = 1U << 26, /* the trunk's sign is waited for */
+	CALL_F_OTHER_ENDED = 1U << 27, /* the other leg's end asked for the end */
+	CALL_F_LEAVING = 1U << 28, /* its channel was told to end: by anybody */
+	CALL_F_RECORD_STOP = 1U << 29 /* its recording's end was asked for */
 };
 
 /* Timers of a call; their deadlines lie in the record and in STORE_TIMERS. */
@@ -105,6 +132,9 @@ enum call_timer {
 	CALL_TIMER_GUARD,        /* ringing or hanging up takes too long */
 	CALL_TIMER_MAX_DURATION,
 	CALL_TIMER_RECORDING,    /* RecordingFinished never came */
+	CALL_TIMER_TRUNK,        /* no sign from the carrier: the next trunk */
+	CALL_TIMER_AMD,          /* the analysis takes too long */
+	CALL_TIMER_GATHER,       /* no digit, or no end of the prompt */
 	CALL_TIMER_COUNT
 };
 #define CALL_TIMER_SLOTS 8 /* room for more, without another layout */
@@ -127,7 +157,9 @@ struct call {
 	uint16_t ring_timeout_s;
 	uint32_t max_duration_s;
 	uint8_t amd_status;   /* enum call_amd */
-	uint8_t amd_pad[3];
+	uint8_t amd_total;    /* the analysis' limit in CALL_AMD_UNIT_MS,
+	                         where the call has its own; else 0 */
+	uint8_t amd_pad[2];
 	int64_t created_ms;   /* wall clock; 0: not yet */
 	int64_t ringing_ms;
 	int64_t answered_ms;
@@ -139,9 +171,28 @@ struct call {
 	char id[CALL_ID_SIZE];
 	char number[CALL_NUMBER_SIZE];
 	char caller_id[CALL_NUMBER_SIZE]; /* empty: none */
+
+	/* since version 2 */
+	int64_t amd_decided_ms;   /* wall clock; 0: not yet */
+	int64_t play_ms;          /* stamp of the last playback; 0: none */
+	int64_t gather_prompt_ms; /* stamp of the gather's prompt */
+	uint32_t gather_timeout_ms;
+	uint8_t gather_state;     /* enum call_gather_state */
+	uint8_t gather_flags;     /* enum call_gather_flag */
+	uint8_t gather_expected;  /* digits, 1..CALL_DIGITS_MAX */
+	char gather_finish;       /* the digit that ends it; NUL: none */
+	char gather_digits[CALL_DIGITS_MAX + 8]; /* so far, NUL-terminated */
+	char amd_cause[CALL_AMD_CAUSE_SIZE];     /* Asterisk's own words */
+	char other_id[CALL_ID_SIZE]; /* of the call it is joined with, or is
+	                                to be; empty: none */
+	int64_t dialled_ms;  /* wall clock: when this attempt was begun */
+	uint8_t trunks_tried; /* bit n: the n-th trunk, from 0, was dialled */
+	uint8_t tried_pad[5];
+	uint16_t sip_code;   /* of the last attempt's refusal; 0: none told */
 };
 
-static_assert(sizeof(struct call) <= 320, "the hot record grew too large");
+/* With its indexes a live call is not to take more than 512 bytes. */
+static_assert(sizeof(struct call) <= 384, "the hot record grew too large");
 
 /* The words of the API. Never NULL. */
 const char *call_state_name(enum call_state state);
@@ -152,10 +203,26 @@ const char *call_amd_name(enum call_amd amd);
 /* Shown by GET /calls, counted as active. */
 bool call_is_live(const struct call *call);
 
+/*
+ * How many trunks were dialled for it: attempts are positions in its list of
+ * trunks, and those that were not free are skipped.
+ */
+unsigned call_trunks_tried(const struct call *call);
+
+/*
+ * Whether an end tells that the trunk failed, and not the called party or the
+ * number: the call may go on on the next one.
+ *
+ * cause     Q.850
+ * sip_code  of the final answer, 0 where none was told: a 5xx is always the
+ *           trunk's, whatever cause Asterisk makes of it
+ */
+bool call_end_is_of_trunk(unsigned cause, unsigned sip_code);
+
 /* What became of a call's originate: what /makecall answers. */
 enum call_outcome {
 	CALL_OUTCOME_OPEN,    /* not known yet */
-	CALL_OUTCOME_MADE,    /* Asterisk has it, or /hangup was sooner */
+	CALL_OUTCOME_MADE,    /* Asterisk has it, or its end was sooner */
 	CALL_OUTCOME_REFUSED, /* every trunk refused at once */
 	CALL_OUTCOME_GIVEN_UP, /* no reply in time; hung up if it turns up */
 	CALL_OUTCOME_LOST     /* over unseen: it may have rung */
@@ -168,7 +235,7 @@ enum call_outcome call_outcome(const struct call *call);
  * What a hangup means (the table of causes in the API's decisions).
  *
  * answered  the call had been answered before
- * flags     enum call_flag: API_HANGUP, MAX_DURATION and RING_TIMEOUT count
+ * flags     enum call_flag: what asked for the end counts
  * cause     Q.850, 0..127
  */
 void call_judge_end(bool answered, uint32_t flags, unsigned cause,
@@ -187,10 +254,16 @@ uint32_t call_duration_s(const struct call *call, int64_t until_ms);
  * channel    "<id>", or "<id>-<n>" for the n-th attempt, n > 1
  * bridge     "bridge-<id>"
  * recording  "call-<id>-<ms>"
+ * snoop      "amd-<id>": the channel on which AMD listens
+ *
+ * Playbacks' names are call_play.h's.
  */
 #define CALL_NAME_SIZE (CALL_ID_SIZE + 32)
 void call_channel_name(const struct call *call, char out[CALL_NAME_SIZE]);
 void call_bridge_name(const char *id, char out[CALL_NAME_SIZE]);
+void call_attempt_name(const char *id, unsigned attempt,
+    char out[CALL_NAME_SIZE]); /* of that attempt's channel */
+void call_snoop_name(const char *id, char out[CALL_NAME_SIZE]);
 void call_recording_name(const struct call *call,
     char out[CALL_RECORDING_SIZE]);
 
@@ -198,6 +271,11 @@ void call_recording_name(const struct call *call,
 KAP_MUST_USE int call_parse_channel(const char *name,
     char id_out[CALL_ID_SIZE], unsigned *attempt_out);
 KAP_MUST_USE int call_parse_bridge(const char *name,
+    char id_out[CALL_ID_SIZE]);
+/* "<id>-<ms>", the end of a recording's or a playback's name. */
+KAP_MUST_USE int call_parse_stamped(const char *text,
+    char id_out[CALL_ID_SIZE], int64_t *stamp_ms_out);
+KAP_MUST_USE int call_parse_snoop(const char *name,
     char id_out[CALL_ID_SIZE]);
 KAP_MUST_USE int call_parse_recording(const char *name,
     char id_out[CALL_ID_SIZE], int64_t *stamp_ms_out);

@@ -5,7 +5,7 @@
  *     strings, each with its NUL
  *
  * in the order webhook URL, metadata, voice, then a name and an endpoint for
- * each trunk, then the idempotency key's hash. Strings of later versions go to
+ * each trunk, then the idempotency key's hash and AMD's arguments. Strings of later versions go to
  * the end, so an older reader finds its own, and a younger one finds that they
  * are not there.
  */
@@ -15,7 +15,7 @@
 
 #define COLD_VERSION 1
 #define FIXED_STRINGS 3
-#define LATER_STRINGS 1 /* behind the trunks; older records have none */
+#define LATER_STRINGS 2 /* behind the trunks; older records have fewer */
 #define STRINGS_MAX (FIXED_STRINGS + 2 * CALL_TRUNKS_MAX + LATER_STRINGS)
 #define HEAD_WORDS 3 /* before the offsets */
 #define COLD_MAX_BYTES 8192
@@ -55,7 +55,8 @@ call_cold_put(struct store_txn *txn, const char *call_id,
     const struct call_cold *cold)
 {
 	struct packer packer;
-	uint8_t value[COLD_MAX_BYTES + sizeof(uint16_t) * (HEAD_WORDS + STRINGS_MAX)];
+	uint8_t value[COLD_MAX_BYTES +
+	    sizeof(uint16_t) * (HEAD_WORDS + STRINGS_MAX)];
 	uint16_t words[HEAD_WORDS] = { COLD_VERSION, 0, 0 };
 	size_t head;
 
@@ -72,6 +73,7 @@ call_cold_put(struct store_txn *txn, const char *call_id,
 		pack(&packer, cold->endpoints[i], CALL_ENDPOINT_MAX);
 	}
 	pack(&packer, cold->idempotency, CALL_IDEMPOTENCY_MAX);
+	pack(&packer, cold->amd, CALL_AMD_ARGS_MAX);
 	if (packer.rc != 0)
 		return packer.rc;
 	head = head_size(packer.count);
@@ -123,7 +125,8 @@ call_cold_get(struct store_txn *txn, const char *call_id,
 	if (words[2] > CALL_TRUNKS_MAX || words[1] < count ||
 	    value.len < head_size(words[1]))
 		return -KAP_CORRUPT;
-	known = words[1] > count ? count + LATER_STRINGS : count;
+	known = words[1] < count + LATER_STRINGS ? words[1] :
+	    count + LATER_STRINGS;
 	for (size_t i = 0; i < known; i++) {
 		strings[i] = unpack(&value, words[1], i);
 		if (strings[i] == NULL)
@@ -138,6 +141,7 @@ call_cold_get(struct store_txn *txn, const char *call_id,
 		cold_out->endpoints[i] = strings[FIXED_STRINGS + 2 * i + 1];
 	}
 	cold_out->idempotency = known > count ? strings[count] : "";
+	cold_out->amd = known > count + 1 ? strings[count + 1] : "";
 	return 0;
 }
 

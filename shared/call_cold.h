@@ -18,6 +18,7 @@
 #define CALL_TRUNK_NAME_MAX 64
 #define CALL_ENDPOINT_MAX 160
 #define CALL_IDEMPOTENCY_MAX 64
+#define CALL_AMD_ARGS_MAX 80
 
 struct call_cold {
 	const char *webhook_url; /* "" : no events are sent */
@@ -28,6 +29,8 @@ struct call_cold {
 	const char *endpoints[CALL_TRUNKS_MAX]; /* "PJSIP/00…@trunk" */
 	const char *idempotency; /* the Idempotency-Key's hash, in
 	                            hexadecimal (idempotency.h); "" : none */
+	const char *amd; /* what AMD() is called with, its arguments with
+	                    commas between them; "" : the configuration's */
 };
 
 /*

@@ -17,130 +17,24 @@
  *                                            │                       │
  *              DESTROYED, LOST (from any) ───┴──▶ ENDED ◀────────────┘
  *
+ * A call in DIALING whose trunk failed is QUEUED again, for the next one.
+ *
  * An input that means nothing in a state is refused with -KAP_STATE. That is
  * normal: Asterisk tells most things two or three times, and late replies
  * find calls that are over.
+ *
+ * The life of a call is here. Its recording, playbacks, gathers, AMD, the way
+ * from trunk to trunk and the second leg have files of their own (call_step.h).
  */
-#include "call_machine.h"
+#include "call_step.h"
 
 #include <string.h>
 
+#define GUARD_HANGUP_OK_MS 15000     /* until a hangup is said again */
 #define GUARD_RING_GRACE_MS 10000    /* over Asterisk's own ring timeout */
 #define RING_TIMEOUT_SLACK_MS 1000   /* …which we hear of a little later */
 #define GUARD_STASIS_END_MS 10000    /* for the end behind StasisEnd */
-#define GUARD_HANGUP_OK_MS 15000     /* until a hangup is said again */
 #define GUARD_HANGUP_GONE_MS 5000    /* for the event of a channel's end */
-#define RECORDING_GRACE_MS 30000     /* for RecordingFinished */
-#define RECORD_REPLY_GRACE_MS 5000   /* to learn whether there is one */
-
-struct step {
-	const struct call_input *input;
-	const struct call_now *now;
-	struct call *call; /* the copy that becomes the call */
-	struct call_effects *effects;
-};
-
-static struct call_effect *
-add_effect(struct step *step, enum call_effect_kind kind)
-{
-	struct call_effects *effects = step->effects;
-	struct call_effect *effect;
-
-	/* no action adds more than a dozen; the last one would be reused */
-	if (effects->count < CALL_EFFECTS_MAX)
-		effects->count++;
-	effect = &effects->list[effects->count - 1];
-	memset(effect, 0, sizeof(*effect));
-	effect->kind = kind;
-	return effect;
-}
-
-static void
-command(struct step *step, enum call_command_kind kind)
-{
-	add_effect(step, CALL_FX_COMMAND)->command = kind;
-}
-
-static void
-emit(struct step *step, enum call_event_kind kind, int64_t at_ms)
-{
-	struct call_effect *effect = add_effect(step, CALL_FX_EVENT);
-
-	effect->event = kind;
-	effect->at_ms = at_ms;
-}
-
-static void
-set_timer(struct step *step, enum call_timer timer, int64_t after_ms)
-{
-	struct call_effect *effect = add_effect(step, CALL_FX_TIMER_SET);
-
-	effect->timer = timer;
-	effect->deadline_boot_ms = step->now->boot_ms + after_ms;
-	step->call->timers[timer] = effect->deadline_boot_ms;
-}
-
-static void
-clear_timer(struct step *step, enum call_timer timer)
-{
-	if (step->call->timers[timer] == 0)
-		return;
-	add_effect(step, CALL_FX_TIMER_CLEAR)->timer = timer;
-	step->call->timers[timer] = 0;
-}
-
-static bool
-has(const struct step *step, uint32_t flags)
-{
-	return (step->call->flags & flags) != 0;
-}
-
-static void
-mark(struct step *step, uint32_t flags)
-{
-	step->call->flags |= flags;
-}
-
-static void
-unmark(struct step *step, uint32_t flags)
-{
-	step->call->flags &= ~flags;
-}
-
-/*
- * The only place where a call's state changes. Where a status goes with the
- * state it is set here too; the end has its own.
- */
-static void
-move(struct step *step, enum call_state to)
-{
-	static const enum call_status statuses[CALL_STATE_COUNT] = {
-		[CALL_QUEUED] = CALL_STATUS_QUEUED,
-		[CALL_DIALING] = CALL_STATUS_RINGING,
-		[CALL_RINGING] = CALL_STATUS_RINGING,
-		[CALL_ANSWERED] = CALL_STATUS_ANSWERED,
-	};
-
-	step->call->state = (uint8_t)to;
-	if (to != CALL_ENDED)
-		step->call->status = (uint8_t)statuses[to];
-}
-
-/* Never earlier than the call itself, whatever a clock says. */
-static int64_t
-happened_at(const struct step *step)
-{
-	const int64_t at_ms = step->input->at_ms;
-
-	return at_ms > step->call->created_ms ? at_ms : step->call->created_ms;
-}
-
-static void
-dial(struct step *step)
-{
-	command(step, CALL_CMD_ORIGINATE);
-	set_timer(step, CALL_TIMER_ORIGINATE, step->now->originate_timeout_ms);
-}
 
 static int
 on_create(struct step *step)
@@ -150,23 +44,27 @@ on_create(struct step *step)
 	call->version = CALL_VERSION;
 	call->created_ms = step->now->wall_ms;
 	call->attempt = 1;
-	mark(step, CALL_F_HELD);
-	move(step, CALL_QUEUED);
-	dial(step);
+	step_mark(step, CALL_F_HELD);
+	step_move(step, CALL_QUEUED);
+	step_dial(step);
+	call_transfer_on_create(step);
 	return 0;
 }
 
 /* Asterisk shows for the first time that it has the call. */
-static int
-on_seen(struct step *step)
+int
+call_on_seen(struct step *step)
 {
 	const int64_t ring_ms = (int64_t)step->call->ring_timeout_s * 1000;
 
-	clear_timer(step, CALL_TIMER_ORIGINATE);
-	mark(step, CALL_F_INITIATED);
-	move(step, CALL_DIALING);
-	set_timer(step, CALL_TIMER_GUARD, ring_ms + GUARD_RING_GRACE_MS);
-	emit(step, CALL_EV_INITIATED, happened_at(step));
+	step_clear_timer(step, CALL_TIMER_ORIGINATE);
+	step_move(step, CALL_DIALING);
+	step_set_timer(step, CALL_TIMER_GUARD, ring_ms + GUARD_RING_GRACE_MS);
+	call_reroute_on_seen(step);
+	if (!step_has(step, CALL_F_INITIATED)) {
+		step_mark(step, CALL_F_INITIATED);
+		step_emit(step, CALL_EV_INITIATED, step_happened_at(step));
+	}
 	return 0;
 }
 
@@ -174,10 +72,23 @@ static int
 on_ringing(struct step *step)
 {
 	if (step->call->state == CALL_QUEUED)
-		(void)on_seen(step);
-	step->call->ringing_ms = happened_at(step);
-	move(step, CALL_RINGING);
-	emit(step, CALL_EV_RINGING, step->call->ringing_ms);
+		(void)call_on_seen(step);
+	call_reroute_on_sign(step);
+	step->call->ringing_ms = step_happened_at(step);
+	step_move(step, CALL_RINGING);
+	step_emit(step, CALL_EV_RINGING, step->call->ringing_ms);
+	return 0;
+}
+
+/* Not ringing yet, but the carrier has it. */
+static int
+on_progress(struct step *step)
+{
+	if (step->call->state == CALL_QUEUED)
+		(void)call_on_seen(step);
+	else if (!step_has(step, CALL_F_CLOSE_TRUNK))
+		return -KAP_STATE;
+	call_reroute_on_sign(step);
 	return 0;
 }
 
@@ -185,15 +96,19 @@ on_ringing(struct step *step)
 static void
 set_up_media(struct step *step)
 {
-	if (has(step, CALL_F_HANGUP_SENT))
+	if (step_has(step, CALL_F_HANGUP_SENT))
 		return;
-	mark(step, CALL_F_BRIDGE);
-	command(step, CALL_CMD_BRIDGE_CREATE);
-	command(step, CALL_CMD_BRIDGE_ADD);
-	if (!has(step, CALL_F_RECORD))
+	if (step_has(step, CALL_F_SECOND_LEG)) {
+		call_transfer_on_answer(step);
+		return;
+	}
+	step_mark(step, CALL_F_BRIDGE);
+	step_command(step, CALL_CMD_BRIDGE_CREATE);
+	step_command(step, CALL_CMD_BRIDGE_ADD);
+	if (!step_has(step, CALL_F_RECORD))
 		return;
 	step->call->recording_ms = step->now->wall_ms;
-	command(step, CALL_CMD_RECORD);
+	step_command(step, CALL_CMD_RECORD);
 }
 
 static int
@@ -202,21 +117,20 @@ on_up(struct step *step)
 	struct call *call = step->call;
 
 	if (call->state == CALL_QUEUED)
-		(void)on_seen(step);
-	call->answered_ms = happened_at(step);
-	mark(step, CALL_F_WAS_ANSWERED);
-	move(step, CALL_ANSWERED);
-	if (!has(step, CALL_F_HANGUP_SENT))
-		clear_timer(step, CALL_TIMER_GUARD);
-	if (has(step, CALL_F_HELD)) {
-		unmark(step, CALL_F_HELD);
-		add_effect(step, CALL_FX_CHARGE);
+		(void)call_on_seen(step);
+	call_reroute_on_sign(step);
+	call->answered_ms = step_happened_at(step);
+	step_mark(step, CALL_F_WAS_ANSWERED);
+	step_move(step, CALL_ANSWERED);
+	if (!step_has(step, CALL_F_HANGUP_SENT))
+		step_clear_timer(step, CALL_TIMER_GUARD);
+	if (step_has(step, CALL_F_HELD)) {
+		step_unmark(step, CALL_F_HELD);
+		step_effect(step, CALL_FX_CHARGE);
 	}
-	if (has(step, CALL_F_USE_AMD))
-		call->amd_status = CALL_AMD_UNKNOWN;
-	set_timer(step, CALL_TIMER_MAX_DURATION,
+	step_set_timer(step, CALL_TIMER_MAX_DURATION,
 	    (int64_t)call->max_duration_s * 1000);
-	emit(step, CALL_EV_ANSWERED, call->answered_ms);
+	call_amd_on_answer(step);
 	set_up_media(step);
 	return 0;
 }
@@ -226,245 +140,97 @@ on_stasis_start(struct step *step)
 {
 	if (step->call->state != CALL_ANSWERED)
 		(void)on_up(step);
-	mark(step, CALL_F_IN_STASIS);
+	step_mark(step, CALL_F_IN_STASIS);
 	return 0;
 }
 
 static int
 on_stasis_end(struct step *step)
 {
-	unmark(step, CALL_F_IN_STASIS);
+	step_unmark(step, CALL_F_IN_STASIS);
 	/*
 	 * Our channels leave Stasis to end. One that was originated while the
 	 * app was not registered is not subscribed to any further, and its
 	 * ChannelDestroyed never comes.
 	 */
-	if (!has(step, CALL_F_HANGUP_SENT))
-		set_timer(step, CALL_TIMER_GUARD, GUARD_STASIS_END_MS);
+	if (!step_has(step, CALL_F_HANGUP_SENT))
+		step_set_timer(step, CALL_TIMER_GUARD, GUARD_STASIS_END_MS);
 	return 0;
-}
-
-/*
- * Behind the originate of a queued call, before all else of any other. The
- * guard sees to it that the call ends even if the reply never comes.
- */
-static void
-send_hangup(struct step *step)
-{
-	mark(step, CALL_F_HANGUP_SENT);
-	if (step->call->state != CALL_QUEUED) {
-		add_effect(step, CALL_FX_DROP_COMMANDS);
-		set_timer(step, CALL_TIMER_GUARD, GUARD_HANGUP_OK_MS);
-	}
-	command(step, CALL_CMD_HANGUP);
 }
 
 static int
 on_api_hangup(struct step *step)
 {
-	mark(step, CALL_F_API_HANGUP);
-	if (!has(step, CALL_F_HANGUP_SENT))
-		send_hangup(step);
+	step_mark(step, CALL_F_API_HANGUP);
+	if (!step_has(step, CALL_F_HANGUP_SENT))
+		step_hang_up(step);
 	return 0;
 }
 
 static int
 on_hangup_ok(struct step *step)
 {
-	set_timer(step, CALL_TIMER_GUARD, GUARD_HANGUP_OK_MS);
+	step_set_timer(step, CALL_TIMER_GUARD, GUARD_HANGUP_OK_MS);
 	return 0;
 }
 
 static int
 on_hangup_gone(struct step *step)
 {
-	mark(step, CALL_F_CHANNEL_GONE);
-	set_timer(step, CALL_TIMER_GUARD, GUARD_HANGUP_GONE_MS);
+	step_mark(step, CALL_F_CHANNEL_GONE);
+	step_set_timer(step, CALL_TIMER_GUARD, GUARD_HANGUP_GONE_MS);
 	return 0;
 }
 
 static int
 on_bridge_add_ok(struct step *step)
 {
-	mark(step, CALL_F_BRIDGED);
+	step_mark(step, CALL_F_BRIDGED);
 	return 0;
 }
 
 static int
 on_bridge_failed(struct step *step)
 {
-	/* without a bridge there is nothing to record; the call goes on */
-	unmark(step, CALL_F_RECORD);
-	if (!has(step, CALL_F_HANGUP_SENT))
-		add_effect(step, CALL_FX_DROP_COMMANDS);
-	return 0;
-}
-
-/* Was a recording ever asked for, and is it not in the recorder's hands? */
-static bool
-may_record(const struct step *step)
-{
-	return step->call->recording_ms != 0 &&
-	    !has(step, CALL_F_RECORD_DONE);
-}
-
-static int
-on_record_ok(struct step *step)
-{
-	if (!may_record(step) || has(step, CALL_F_RECORDED))
-		return -KAP_STATE;
-	mark(step, CALL_F_RECORDED);
-	if (step->call->state == CALL_ENDED)
-		set_timer(step, CALL_TIMER_RECORDING, RECORDING_GRACE_MS);
-	return 0;
-}
-
-/*
- * An ended call's bridge goes when its recording is done: to destroy it
- * sooner can cost RecordingFinished.
- */
-static void
-release_bridge(struct step *step)
-{
-	if (step->call->state == CALL_ENDED && has(step, CALL_F_BRIDGE)) {
-		unmark(step, CALL_F_BRIDGE);
-		command(step, CALL_CMD_BRIDGE_DESTROY);
+	if (step_has(step, CALL_F_SECOND_LEG)) {
+		call_transfer_on_join_failed(step);
+		return 0;
 	}
-}
-
-static int
-on_record_failed(struct step *step)
-{
-	if (!may_record(step))
-		return -KAP_STATE;
-	unmark(step, CALL_F_RECORD);
-	clear_timer(step, CALL_TIMER_RECORDING);
-	release_bridge(step);
+	/*
+	 * Without a bridge there is nothing to record; the call goes on. What
+	 * waits is said all the same: each playback is to have an answer.
+	 */
+	step_unmark(step, CALL_F_RECORD);
 	return 0;
-}
-
-static int
-on_recording_started(struct step *step)
-{
-	if (!may_record(step) || has(step, CALL_F_RECORDING))
-		return -KAP_STATE;
-	mark(step, CALL_F_RECORDED | CALL_F_RECORDING);
-	emit(step, CALL_EV_RECORDING_STARTED, happened_at(step));
-	return 0;
-}
-
-/* The file is as complete as it will be: the recorder's turn. */
-static void
-hand_recording_over(struct step *step)
-{
-	/* its beginning may have been told while nobody listened */
-	if (!has(step, CALL_F_RECORDING))
-		emit(step, CALL_EV_RECORDING_STARTED,
-		    step->call->recording_ms);
-	unmark(step, CALL_F_RECORDING);
-	mark(step, CALL_F_RECORDED | CALL_F_RECORD_DONE);
-	clear_timer(step, CALL_TIMER_RECORDING);
-	add_effect(step, CALL_FX_RECORDING_JOB);
-	release_bridge(step);
-}
-
-static int
-on_recording_finished(struct step *step)
-{
-	if (!may_record(step))
-		return -KAP_STATE;
-	step->call->recording_duration_s = step->input->duration_s;
-	hand_recording_over(step);
-	return 0;
-}
-
-static int
-on_recording_error(struct step *step)
-{
-	if (!may_record(step))
-		return -KAP_STATE;
-	if (!has(step, CALL_F_RECORDED))
-		return on_record_failed(step);
-	hand_recording_over(step); /* there may be a part of it */
-	return 0;
-}
-
-/* The recorder has done with the file; once. */
-static int
-settle_recording(struct step *step)
-{
-	if (!has(step, CALL_F_RECORD_DONE) ||
-	    has(step, CALL_F_RECORD_SETTLED))
-		return -KAP_STATE;
-	mark(step, CALL_F_RECORD_SETTLED);
-	add_effect(step, CALL_FX_RECORDING_SETTLED);
-	return 0;
-}
-
-static int
-on_recording_stored(struct step *step)
-{
-	struct call_effect *effect;
-
-	if (settle_recording(step) != 0)
-		return -KAP_STATE;
-	emit(step, CALL_EV_RECORDING_COMPLETED, happened_at(step));
-	effect = &step->effects->list[step->effects->count - 1];
-	effect->duration_s = step->input->duration_s;
-	effect->size_bytes = step->input->size_bytes;
-	effect = add_effect(step, CALL_FX_RECORDING_LOG);
-	effect->duration_s = step->input->duration_s;
-	effect->size_bytes = step->input->size_bytes;
-	return 0;
-}
-
-static int
-on_recording_given_up(struct step *step)
-{
-	return settle_recording(step);
 }
 
 /* What every end has in common; status, reason and cause are set already. */
-static void
-finish(struct step *step, bool tell)
+void
+call_finish(struct step *step, bool tell)
 {
 	struct call *call = step->call;
 
-	call->ended_ms = happened_at(step);
+	call->ended_ms = step_happened_at(step);
 	if (call->ended_ms < call->answered_ms)
 		call->ended_ms = call->answered_ms;
-	unmark(step, CALL_F_IN_STASIS | CALL_F_BRIDGED);
+	step_unmark(step, CALL_F_IN_STASIS | CALL_F_BRIDGED);
+	call_amd_on_end(step);
+	call_gather_end(step, CALL_GATHER_CALL_ENDED);
 	for (int timer = 0; timer < CALL_TIMER_COUNT; timer++)
-		clear_timer(step, (enum call_timer)timer);
-	move(step, CALL_ENDED);
-	add_effect(step, CALL_FX_DROP_COMMANDS);
-	if (has(step, CALL_F_RECORD) && may_record(step))
-		set_timer(step, CALL_TIMER_RECORDING,
-		    has(step, CALL_F_RECORDED) ? RECORDING_GRACE_MS :
-		    RECORD_REPLY_GRACE_MS);
-	else
-		release_bridge(step);
-	if (has(step, CALL_F_HELD)) {
-		unmark(step, CALL_F_HELD);
-		add_effect(step, CALL_FX_RELEASE);
+		step_clear_timer(step, (enum call_timer)timer);
+	step_move(step, CALL_ENDED);
+	step_effect(step, CALL_FX_DROP_COMMANDS);
+	if (call->play_ms != 0)
+		step_effect(step, CALL_FX_DROP_PLAYS);
+	call_recording_on_end(step);
+	if (step_has(step, CALL_F_HELD)) {
+		step_unmark(step, CALL_F_HELD);
+		step_effect(step, CALL_FX_RELEASE);
 	}
-	add_effect(step, CALL_FX_LOG);
+	step_effect(step, CALL_FX_LOG);
 	if (tell)
-		emit(step, CALL_EV_ENDED, call->ended_ms);
-}
-
-static void
-judge(struct step *step, unsigned cause)
-{
-	struct call *call = step->call;
-	enum call_status status;
-	enum call_end_reason reason;
-
-	call_judge_end(has(step, CALL_F_WAS_ANSWERED), call->flags, cause,
-	    &status, &reason);
-	call->status = (uint8_t)status;
-	call->end_reason = (uint8_t)reason;
-	call->hangup_cause = (uint16_t)cause;
+		step_emit(step, CALL_EV_ENDED, call->ended_ms);
+	call_transfer_on_end(step);
 }
 
 /* The guard stands at Asterisk's own timeout and a grace. */
@@ -473,7 +239,7 @@ rang_to_the_end(const struct step *step)
 {
 	const int64_t guard_ms = step->call->timers[CALL_TIMER_GUARD];
 
-	return !has(step, CALL_F_HANGUP_SENT) && guard_ms != 0 &&
+	return !step_has(step, CALL_F_HANGUP_SENT) && guard_ms != 0 &&
 	    step->now->boot_ms >= guard_ms - GUARD_RING_GRACE_MS -
 	        RING_TIMEOUT_SLACK_MS;
 }
@@ -482,12 +248,15 @@ static int
 on_destroyed(struct step *step)
 {
 	if (step->call->state == CALL_QUEUED)
-		(void)on_seen(step);
+		(void)call_on_seen(step);
+	step->call->sip_code = (uint16_t)step->input->sip_code;
+	if (call_reroute_on_destroyed(step))
+		return 0;
 	/* a ring timeout is cause 19 in Asterisk 22, and none in 16 */
 	if (step->input->cause == 0 && rang_to_the_end(step))
-		mark(step, CALL_F_RING_TIMEOUT);
-	judge(step, step->input->cause);
-	finish(step, true);
+		step_mark(step, CALL_F_RING_TIMEOUT);
+	step_judge(step, step->input->cause);
+	call_finish(step, true);
 	return 0;
 }
 
@@ -496,15 +265,14 @@ static void
 end_unseen(struct step *step, enum call_end_reason reason)
 {
 	const uint32_t known = CALL_F_API_HANGUP | CALL_F_MAX_DURATION |
-	    CALL_F_RING_TIMEOUT | CALL_F_ABANDONED;
+	    CALL_F_RING_TIMEOUT | CALL_F_ABANDONED | CALL_F_OTHER_ENDED;
 
-	judge(step, 0);
-	if (!has(step, known) || reason == CALL_END_MEDIA_SERVER_LOST)
+	step->call->sip_code = 0;
+	step_judge(step, 0);
+	if (!step_has(step, known) || reason == CALL_END_MEDIA_SERVER_LOST)
 		step->call->end_reason = (uint8_t)reason;
-	finish(step, true);
-	/* nobody will tell any more that its recording is finished */
-	if (has(step, CALL_F_RECORDED) && may_record(step))
-		hand_recording_over(step);
+	call_finish(step, true);
+	call_recording_on_end_unseen(step);
 }
 
 static int
@@ -524,36 +292,37 @@ on_media_server_lost(struct step *step)
 static int
 on_originate_refused(struct step *step)
 {
-	struct call *call = step->call;
-
-	if (has(step, CALL_F_ABANDONED | CALL_F_API_HANGUP)) {
-		judge(step, 0);
-		finish(step, true); /* its id is known outside */
+	if (step_has(step, CALL_F_ABANDONED | CALL_F_API_HANGUP |
+	        CALL_F_OTHER_ENDED)) {
+		step_judge(step, 0);
+		call_finish(step, true); /* its id is known outside */
 		return 0;
 	}
-	if (call->attempt < call->trunk_count) {
-		call->attempt++;
-		clear_timer(step, CALL_TIMER_ORIGINATE);
-		dial(step);
+	if (call_reroute_on_refused(step))
+		return 0;
+	if (step_has(step, CALL_F_INITIATED)) {
+		/* what the carrier before had said is why it ends */
+		step_judge(step, step->call->hangup_cause);
+		call_finish(step, true);
 		return 0;
 	}
-	mark(step, CALL_F_REFUSED);
-	judge(step, 0);
-	finish(step, false);
+	step_mark(step, CALL_F_REFUSED);
+	step_judge(step, 0);
+	call_finish(step, false);
 	return 0;
 }
 
 static int
 on_guard(struct step *step)
 {
-	if (has(step, CALL_F_CHANNEL_GONE)) {
+	if (step_has(step, CALL_F_CHANNEL_GONE)) {
 		end_unseen(step, CALL_END_LOST);
 		return 0;
 	}
-	if (!has(step, CALL_F_HANGUP_SENT) &&
+	if (!step_has(step, CALL_F_HANGUP_SENT) &&
 	    step->call->state != CALL_ANSWERED)
-		mark(step, CALL_F_RING_TIMEOUT);
-	send_hangup(step);
+		step_mark(step, CALL_F_RING_TIMEOUT);
+	step_hang_up(step);
 	return 0;
 }
 
@@ -562,9 +331,9 @@ on_originate_timeout(struct step *step)
 {
 	if (step->call->state != CALL_QUEUED)
 		return 0;
-	mark(step, CALL_F_ABANDONED);
-	if (!has(step, CALL_F_HANGUP_SENT))
-		send_hangup(step);
+	step_mark(step, CALL_F_ABANDONED);
+	if (!step_has(step, CALL_F_HANGUP_SENT))
+		step_hang_up(step);
 	return 0;
 }
 
@@ -575,30 +344,34 @@ on_timer(struct step *step)
 
 	if (timer >= CALL_TIMER_COUNT || step->call->timers[timer] == 0)
 		return -KAP_STATE;
-	clear_timer(step, timer);
+	step_clear_timer(step, timer);
 	switch (timer) {
 	case CALL_TIMER_ORIGINATE:
 		return on_originate_timeout(step);
 	case CALL_TIMER_GUARD:
 		return on_guard(step);
 	case CALL_TIMER_MAX_DURATION:
-		mark(step, CALL_F_MAX_DURATION);
-		if (!has(step, CALL_F_HANGUP_SENT))
-			send_hangup(step);
+		step_mark(step, CALL_F_MAX_DURATION);
+		if (!step_has(step, CALL_F_HANGUP_SENT))
+			step_hang_up(step);
 		return 0;
 	case CALL_TIMER_RECORDING:
-		if (has(step, CALL_F_RECORDED))
-			hand_recording_over(step);
-		else
-			release_bridge(step);
+		call_recording_on_timer(step);
+		return 0;
+	case CALL_TIMER_TRUNK:
+		call_reroute_on_timer(step);
+		return 0;
+	case CALL_TIMER_AMD:
+		call_amd_on_timer(step);
+		return 0;
+	case CALL_TIMER_GATHER:
+		call_gather_on_timer(step);
 		return 0;
 	case CALL_TIMER_COUNT:
 		break;
 	}
 	return -KAP_STATE;
 }
-
-typedef int action(struct step *step);
 
 /* What can end or interrupt a call in any live state. */
 #define LIVE_ACTIONS \
@@ -609,31 +382,35 @@ typedef int action(struct step *step);
 	[CALL_IN_DESTROYED] = on_destroyed, \
 	[CALL_IN_TIMER] = on_timer, \
 	[CALL_IN_LOST] = on_lost, \
+	[CALL_IN_OTHER_ENDED] = call_on_other_ended, \
 	[CALL_IN_MEDIA_SERVER_LOST] = on_media_server_lost
 
 /* What the recorder and Asterisk tell of a recording, live or ended. */
 #define RECORDING_ACTIONS \
-	[CALL_IN_RECORD_OK] = on_record_ok, \
-	[CALL_IN_RECORD_FAILED] = on_record_failed, \
-	[CALL_IN_RECORDING_FINISHED] = on_recording_finished, \
-	[CALL_IN_RECORDING_ERROR] = on_recording_error, \
-	[CALL_IN_RECORDING_STORED] = on_recording_stored, \
-	[CALL_IN_RECORDING_GIVEN_UP] = on_recording_given_up
+	[CALL_IN_RECORD_OK] = call_on_record_ok, \
+	[CALL_IN_RECORD_FAILED] = call_on_record_failed, \
+	[CALL_IN_RECORD_STOP_OK] = call_on_record_stop_ok, \
+	[CALL_IN_RECORDING_FINISHED] = call_on_recording_finished, \
+	[CALL_IN_RECORDING_ERROR] = call_on_recording_error, \
+	[CALL_IN_RECORDING_STORED] = call_on_recording_stored, \
+	[CALL_IN_RECORDING_GIVEN_UP] = call_on_recording_given_up
 
-static action *const table[CALL_STATE_COUNT][CALL_INPUT_COUNT] = {
+static step_action *const table[CALL_STATE_COUNT][CALL_INPUT_COUNT] = {
 	[CALL_NONE] = {
 		[CALL_IN_CREATE] = on_create,
 	},
 	[CALL_QUEUED] = {
 		LIVE_ACTIONS,
-		[CALL_IN_ORIGINATE_OK] = on_seen,
+		[CALL_IN_ORIGINATE_OK] = call_on_seen,
 		[CALL_IN_ORIGINATE_REFUSED] = on_originate_refused,
-		[CALL_IN_SEEN] = on_seen,
+		[CALL_IN_SEEN] = call_on_seen,
+		[CALL_IN_PROGRESS] = on_progress,
 		[CALL_IN_RINGING] = on_ringing,
 		[CALL_IN_UP] = on_up,
 	},
 	[CALL_DIALING] = {
 		LIVE_ACTIONS,
+		[CALL_IN_PROGRESS] = on_progress,
 		[CALL_IN_RINGING] = on_ringing,
 		[CALL_IN_UP] = on_up,
 	},
@@ -647,11 +424,28 @@ static action *const table[CALL_STATE_COUNT][CALL_INPUT_COUNT] = {
 		[CALL_IN_STASIS_END] = on_stasis_end,
 		[CALL_IN_BRIDGE_ADD_OK] = on_bridge_add_ok,
 		[CALL_IN_BRIDGE_FAILED] = on_bridge_failed,
-		[CALL_IN_RECORDING_STARTED] = on_recording_started,
+		[CALL_IN_RECORDING_STARTED] = call_on_recording_started,
+		[CALL_IN_RECORD_STOP] = call_on_record_stop,
+		[CALL_IN_LEAVING] = call_on_leaving,
+		[CALL_IN_PLAY] = call_on_play,
+		[CALL_IN_STOP_PLAYS] = call_on_stop_plays,
+		[CALL_IN_PLAY_OK] = call_on_play_ok,
+		[CALL_IN_PLAY_REFUSED] = call_on_play_refused,
+		[CALL_IN_PLAY_STARTED] = call_on_play_started,
+		[CALL_IN_PLAY_FINISHED] = call_on_play_finished,
+		[CALL_IN_PLAY_FAILED] = call_on_play_failed,
+		[CALL_IN_GATHER] = call_on_gather,
+		[CALL_IN_DTMF] = call_on_dtmf,
+		[CALL_IN_SNOOP_FAILED] = call_on_snoop_failed,
+		[CALL_IN_SNOOP_START] = call_on_snoop_start,
+		[CALL_IN_AMD] = call_on_amd,
+		[CALL_IN_SNOOP_GONE] = call_on_snoop_gone,
+		[CALL_IN_OTHER_CREATED] = call_on_other_created,
+		[CALL_IN_OTHER_ANSWERED] = call_on_other_answered,
 	},
 	[CALL_ENDED] = {
 		RECORDING_ACTIONS,
-		[CALL_IN_RECORDING_STARTED] = on_record_ok,
+		[CALL_IN_RECORDING_STARTED] = call_on_record_ok,
 		[CALL_IN_TIMER] = on_timer,
 	},
 };
@@ -669,7 +463,7 @@ call_machine_step(const struct call *before, const struct call_input *input,
     struct call_effects *effects)
 {
 	struct step step = { input, now, after, effects };
-	action *act = NULL;
+	step_action *act = NULL;
 	int rc = -KAP_STATE;
 
 	effects->count = 0;
@@ -687,9 +481,33 @@ call_machine_step(const struct call *before, const struct call_input *input,
 }
 
 bool
+call_input_is_of_play(enum call_input_kind kind)
+{
+	return kind == CALL_IN_PLAY_OK || kind == CALL_IN_PLAY_REFUSED ||
+	    kind == CALL_IN_PLAY_STARTED || kind == CALL_IN_PLAY_FINISHED ||
+	    kind == CALL_IN_PLAY_FAILED;
+}
+
+bool
 call_input_is_event(enum call_input_kind kind)
 {
-	return kind >= CALL_IN_SEEN && kind <= CALL_IN_DESTROYED;
+	return (kind >= CALL_IN_SEEN && kind <= CALL_IN_DESTROYED) ||
+	    kind == CALL_IN_PROGRESS;
+}
+
+const char *
+call_gather_end_name(enum call_gather_end end)
+{
+	static const char *const names[CALL_GATHER_END_COUNT] = {
+		[CALL_GATHER_END_NONE] = "",
+		[CALL_GATHER_DIGITS_COMPLETE] = "digits_complete",
+		[CALL_GATHER_FINISH_KEY] = "finish_key",
+		[CALL_GATHER_TIMED_OUT] = "timeout",
+		[CALL_GATHER_REPLACED] = "replaced",
+		[CALL_GATHER_CALL_ENDED] = "call_ended",
+	};
+
+	return (unsigned)end < CALL_GATHER_END_COUNT ? names[end] : "";
 }
 
 const char *
@@ -720,6 +538,26 @@ call_input_name(enum call_input_kind kind)
 		[CALL_IN_MEDIA_SERVER_LOST] = "media-server-lost",
 		[CALL_IN_RECORDING_STORED] = "recording-stored",
 		[CALL_IN_RECORDING_GIVEN_UP] = "recording-given-up",
+		[CALL_IN_PLAY] = "play",
+		[CALL_IN_GATHER] = "gather",
+		[CALL_IN_STOP_PLAYS] = "stop-plays",
+		[CALL_IN_PLAY_OK] = "play-ok",
+		[CALL_IN_PLAY_REFUSED] = "play-refused",
+		[CALL_IN_SNOOP_FAILED] = "snoop-failed",
+		[CALL_IN_PLAY_STARTED] = "play-started",
+		[CALL_IN_PLAY_FINISHED] = "play-finished",
+		[CALL_IN_PLAY_FAILED] = "play-failed",
+		[CALL_IN_DTMF] = "dtmf",
+		[CALL_IN_SNOOP_START] = "snoop-start",
+		[CALL_IN_AMD] = "amd",
+		[CALL_IN_SNOOP_GONE] = "snoop-gone",
+		[CALL_IN_OTHER_ANSWERED] = "other-answered",
+		[CALL_IN_OTHER_ENDED] = "other-ended",
+		[CALL_IN_OTHER_CREATED] = "other-created",
+		[CALL_IN_LEAVING] = "leaving",
+		[CALL_IN_RECORD_STOP] = "record-stop",
+		[CALL_IN_RECORD_STOP_OK] = "record-stop-ok",
+		[CALL_IN_PROGRESS] = "progress",
 	};
 
 	return kind < CALL_INPUT_COUNT ? names[kind] : "?";
@@ -735,6 +573,14 @@ call_command_name(enum call_command_kind kind)
 		[CALL_CMD_BRIDGE_ADD] = "bridge-add",
 		[CALL_CMD_RECORD] = "record",
 		[CALL_CMD_BRIDGE_DESTROY] = "bridge-destroy",
+		[CALL_CMD_PLAY] = "play",
+		[CALL_CMD_PLAY_STOP] = "play-stop",
+		[CALL_CMD_SNOOP] = "snoop",
+		[CALL_CMD_SNOOP_SET] = "snoop-set",
+		[CALL_CMD_SNOOP_CONTINUE] = "snoop-continue",
+		[CALL_CMD_SNOOP_HANGUP] = "snoop-hangup",
+		[CALL_CMD_BRIDGE_JOIN] = "bridge-join",
+		[CALL_CMD_RECORD_STOP] = "record-stop",
 	};
 
 	return kind < CALL_CMD_COUNT && names[kind] != NULL ? names[kind] : "?";

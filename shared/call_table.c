@@ -11,10 +11,17 @@
 #include "ledger_queue.h"
 #include "outbox.h"
 #include "recording_queue.h"
+#include "trunk_state.h"
 #include "webhook_queue.h"
 
 #define BY_KEY_MAX (4 + CALL_ID_SIZE)
 #define TIMER_KEY_MAX (8 + 1 + CALL_ID_SIZE)
+
+/*
+ * How far a step may go on in the other leg's, and that one's in the first's
+ * again: the machine has a told leg tell nothing.
+ */
+#define DEPTH_MAX 1
 
 /* What a step needs at hand while its effects are carried out. */
 struct work {
@@ -22,7 +29,13 @@ struct work {
 	struct call *call; /* as it will be */
 	const struct call_now *now;
 	unsigned rings;
+	struct call_other *other; /* where the other leg's step goes */
+	unsigned depth; /* 0: the step that was asked for */
+	char *rested;   /* the trunk that rests from now on, if any does */
 };
+
+static int run_step(struct work *work, const char *call_id,
+    const struct call_input *input, enum call_state *state_before_out);
 
 static size_t
 by_key_key(uint8_t key[BY_KEY_MAX], uint32_t key_id, const char *call_id)
@@ -187,7 +200,8 @@ do_event(struct work *work, const struct call_effect *effect)
 	if ((work->call->flags & CALL_F_WEBHOOK) == 0)
 		return 0;
 	event.call = *work->call;
-	rc = webhook_queue_append(work->txn, &event);
+	rc = webhook_queue_append(work->txn, &event,
+	    effect->has_detail ? &effect->detail : NULL);
 	if (rc != 0)
 		return rc;
 	work->call->refs++;
@@ -215,12 +229,98 @@ do_recording_job(struct work *work)
 }
 
 static int
+do_command(struct work *work, const struct call_effect *effect)
+{
+	const struct outbox_order order = {
+		.kind = effect->command,
+		.attempt = effect->attempt,
+		.play = effect->play_id,
+	};
+
+	work->rings |= CALL_RING_OUTBOX;
+	return outbox_append(work->txn, work->call, &order);
+}
+
+static int
+do_play(struct work *work, const struct call_effect *effect)
+{
+	const struct call_effect order = { .command = CALL_CMD_PLAY,
+		.play_id = effect->play->id };
+	const int rc = call_play_put(work->txn, work->call->id, effect->play);
+
+	return rc != 0 ? rc : do_command(work, &order);
+}
+
+static int
+set_play_state(struct work *work, const struct call_play_id *id,
+    enum call_play_state state)
+{
+	struct call_play play;
+	const int rc = call_play_get(work->txn, work->call->id, id, &play);
+
+	if (rc != 0)
+		return rc == -KAP_NOENT ? 0 : rc;
+	play.state = (uint8_t)state;
+	return call_play_put(work->txn, work->call->id, &play);
+}
+
+/* The last first: else each that is stopped has the next begin. */
+static int
+do_stop_plays(struct work *work)
+{
+	struct call_play_id plays[CALL_PLAYS_MAX];
+	const int count = call_play_list(work->txn, work->call->id, plays,
+	    CALL_PLAYS_MAX);
+
+	if (count < 0)
+		return count;
+	for (int i = count - 1; i >= 0; i--) {
+		const struct call_effect order = {
+			.command = CALL_CMD_PLAY_STOP, .play_id = plays[i] };
+		int rc = set_play_state(work, &plays[i], CALL_PLAY_STOPPED);
+
+		if (rc == 0)
+			rc = do_command(work, &order);
+		if (rc != 0)
+			return rc;
+	}
+	return 0;
+}
+
+/*
+ * The other leg's step. It may be over and gone; then it needs not be told.
+ * But a second leg that its first does not know of would never be ended.
+ */
+static int
+tell_other(struct work *work, const struct call_effect *effect)
+{
+	const struct call_input input = { .kind = effect->tell,
+		.at_ms = effect->at_ms, .other = work->call };
+	struct call_other *other = work->other;
+	struct work nested = { .txn = work->txn, .call = &other->call,
+		.now = work->now, .other = other,
+		.depth = work->depth + 1, .rested = work->rested };
+	int rc;
+
+	if (work->depth >= DEPTH_MAX ||
+	    strcmp(work->call->other_id, work->call->id) == 0)
+		return -KAP_CORRUPT;
+	rc = run_step(&nested, work->call->other_id, &input,
+	    &other->state_before);
+	other->told = rc == 0;
+	other->input = effect->tell;
+	other->rings = nested.rings;
+	if (effect->tell == CALL_IN_OTHER_CREATED)
+		return rc == -KAP_NOENT ? -KAP_STATE : rc;
+	return rc == -KAP_NOENT || rc == -KAP_STATE ? 0 : rc;
+}
+
+static int
 do_effect(struct work *work, const struct call_effect *effect)
 {
 	switch (effect->kind) {
 	case CALL_FX_COMMAND:
-		work->rings |= CALL_RING_OUTBOX;
-		return outbox_append(work->txn, work->call, effect->command);
+		return do_command(work, effect);
 	case CALL_FX_DROP_COMMANDS:
 		return outbox_drop_waiting(work->txn, work->call);
 	case CALL_FX_EVENT:
@@ -239,6 +339,20 @@ do_effect(struct work *work, const struct call_effect *effect)
 		if (work->call->refs > 0)
 			work->call->refs--;
 		return 0;
+	case CALL_FX_PLAY:
+		return do_play(work, effect);
+	case CALL_FX_PLAY_STATE:
+		return set_play_state(work, &effect->play_id,
+		    effect->play_state);
+	case CALL_FX_PLAY_DROP:
+		return call_play_del(work->txn, work->call->id,
+		    &effect->play_id);
+	case CALL_FX_STOP_PLAYS:
+		return do_stop_plays(work);
+	case CALL_FX_DROP_PLAYS:
+		return call_play_del_all(work->txn, work->call->id);
+	case CALL_FX_TELL_OTHER:
+		return tell_other(work, effect);
 	case CALL_FX_TIMER_SET:
 	case CALL_FX_TIMER_CLEAR:
 		return 0; /* by comparing the records: write_timers */
@@ -307,6 +421,17 @@ settle_idempotency(struct work *work)
 	return rc == -KAP_NOENT || rc == -KAP_CORRUPT ? 0 : rc;
 }
 
+static bool
+has_event(const struct call_effects *effects, enum call_event_kind kind)
+{
+	for (unsigned i = 0; i < effects->count; i++) {
+		if (effects->list[i].kind == CALL_FX_EVENT &&
+		    effects->list[i].event == kind)
+			return true;
+	}
+	return false;
+}
+
 static int
 carry_out(struct work *work, const struct call *before,
     const struct call_effects *effects)
@@ -321,6 +446,11 @@ carry_out(struct work *work, const struct call *before,
 		rc = write_timers(work, before);
 	if (rc == 0)
 		rc = settle_idempotency(work);
+	if (rc == 0)
+		rc = trunk_state_follow(work->txn, before, work->call,
+		    work->now, work->rested);
+	if (has_event(effects, CALL_EV_REROUTED))
+		work->rings |= CALL_RING_REROUTED;
 	if ((entered & CALL_F_IN_STASIS) != 0)
 		work->rings |= CALL_RING_OUTBOX;
 	return rc != 0 ? rc : put_or_delete(work->txn, work->call);
@@ -333,7 +463,8 @@ call_table_create(struct store_txn *txn, struct call *call,
 {
 	const struct call_input input = { .kind = CALL_IN_CREATE };
 	const struct account_change change = { .holds = 1, .live = 1 };
-	struct work work = { txn, &step_out->call, now, 0 };
+	struct work work = { .txn = txn, .call = &step_out->call, .now = now,
+		.other = &step_out->other, .rested = step_out->rested };
 	struct call_effects effects;
 	uint8_t key[BY_KEY_MAX];
 	uint64_t number;
@@ -344,6 +475,8 @@ call_table_create(struct store_txn *txn, struct call *call,
 	call_id_make(call->id, now->wall_ms, number, node);
 	call->state = CALL_NONE;
 	step_out->state_before = CALL_NONE;
+	step_out->other.told = false;
+	step_out->rested[0] = '\0';
 	rc = call_machine_step(call, &input, now, &step_out->call, &effects);
 	if (rc == 0)
 		rc = call_cold_put(txn, call->id, cold);
@@ -358,28 +491,76 @@ call_table_create(struct store_txn *txn, struct call *call,
 	return rc;
 }
 
+/* The record of the playback that an input tells of, if it is there. */
+static int
+find_play(struct store_txn *txn, const char *call_id,
+    struct call_input *input, struct call_play *play)
+{
+	const int rc = call_play_get(txn, call_id, &input->play_id, play);
+
+	input->play = rc == 0 ? play : NULL;
+	return rc == -KAP_NOENT ? 0 : rc;
+}
+
+/*
+ * What may have a call go on on another trunk, or wait for that: it must know
+ * which of them are free. Nothing else pays for the look.
+ */
+static bool
+may_dial_on(const struct call *call, const struct call_input *input)
+{
+	if ((call->state != CALL_QUEUED && call->state != CALL_DIALING) ||
+	    call->attempt >= call->trunk_count)
+		return false;
+	return input->kind == CALL_IN_ORIGINATE_OK ||
+	    input->kind == CALL_IN_ORIGINATE_REFUSED ||
+	    input->kind == CALL_IN_SEEN || input->kind == CALL_IN_DESTROYED ||
+	    (input->kind == CALL_IN_TIMER &&
+	    input->timer == CALL_TIMER_TRUNK);
+}
+
+/* A step of the call, whose record it becomes is work->call. */
+static int
+run_step(struct work *work, const char *call_id,
+    const struct call_input *input, enum call_state *state_before_out)
+{
+	struct call_input full = *input;
+	struct call_effects effects;
+	struct call_now now = *work->now;
+	struct call_play play;
+	struct call before;
+	int rc = call_table_get(work->txn, call_id, &before);
+
+	if (rc == 0 && call_input_is_of_play(input->kind))
+		rc = find_play(work->txn, call_id, &full, &play);
+	if (rc == 0 && may_dial_on(&before, input))
+		rc = trunk_state_free_behind(work->txn, &before, &now,
+		    &now.trunks_free);
+	if (rc != 0)
+		return rc;
+	*state_before_out = (enum call_state)before.state;
+	rc = call_machine_step(&before, &full, &now, work->call, &effects);
+	if (rc != 0)
+		return rc;
+	rc = carry_out(work, &before, &effects);
+	/* what a step needs must be there: half of one is never committed */
+	return rc == -KAP_NOENT || rc == -KAP_STATE ? -KAP_CORRUPT : rc;
+}
+
 int
 call_table_step(struct store_txn *txn, const char *call_id,
     const struct call_input *input, const struct call_now *now,
     struct call_step *step_out)
 {
-	struct work work = { txn, &step_out->call, now, 0 };
-	struct call_effects effects;
-	struct call before;
-	int rc = call_table_get(txn, call_id, &before);
+	struct work work = { .txn = txn, .call = &step_out->call, .now = now,
+		.other = &step_out->other, .rested = step_out->rested };
+	int rc;
 
-	if (rc != 0)
-		return rc;
-	step_out->state_before = (enum call_state)before.state;
-	step_out->rings = 0;
-	rc = call_machine_step(&before, input, now, &step_out->call,
-	    &effects);
-	if (rc != 0)
-		return rc;
-	rc = carry_out(&work, &before, &effects);
+	step_out->other.told = false;
+	step_out->rested[0] = '\0';
+	rc = run_step(&work, call_id, input, &step_out->state_before);
 	step_out->rings = work.rings;
-	/* what a step needs must be there: half of one is never committed */
-	return rc == -KAP_NOENT || rc == -KAP_STATE ? -KAP_CORRUPT : rc;
+	return rc;
 }
 
 int

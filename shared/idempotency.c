@@ -29,7 +29,8 @@ struct head {
 	uint8_t attempt;
 	uint8_t trunk_count;
 	uint16_t ring_timeout_s;
-	uint16_t pad[3];
+	uint8_t tried; /* 0 in an older program's: all up to `attempt` */
+	uint8_t pad[5];
 	int64_t answered_ms;
 	int64_t expires_ms;
 	int64_t credits;
@@ -147,11 +148,14 @@ unpack(const struct store_value *value, struct idempotency *record)
 	memcpy(&head, value->data, HEAD_V1_SIZE);
 	if (head.strings_at < HEAD_V1_SIZE || head.strings_at > value->len ||
 	    head.state >= IDEMPOTENCY_STATE_COUNT ||
-	    head.trunk_count > CALL_TRUNKS_MAX)
+	    head.trunk_count > CALL_TRUNKS_MAX ||
+	    head.attempt > CALL_TRUNKS_MAX)
 		return -KAP_CORRUPT;
 	record->state = (enum idempotency_state)head.state;
 	record->use_amd = head.use_amd != 0;
 	record->attempt = head.attempt;
+	record->tried = (uint8_t)(head.tried != 0 ? head.tried :
+	    (1U << head.attempt) - 1);
 	record->trunk_count = head.trunk_count;
 	record->ring_timeout_s = head.ring_timeout_s;
 	record->answered_ms = head.answered_ms;
@@ -197,6 +201,7 @@ put(struct store_txn *txn, const uint8_t key[KEY_SIZE],
 		.state = (uint8_t)record->state,
 		.use_amd = record->use_amd,
 		.attempt = record->attempt,
+		.tried = record->tried,
 		.trunk_count = record->trunk_count,
 		.ring_timeout_s = record->ring_timeout_s,
 		.answered_ms = record->answered_ms,
@@ -273,6 +278,7 @@ idempotency_create(struct store_txn *txn, const struct idempotency_id *id,
 		return rc;
 	record->state = IDEMPOTENCY_UNDER_WAY;
 	record->attempt = 0;
+	record->tried = 0;
 	record->answered_ms = 0;
 	record->expires_ms = now_ms + keep_ms;
 	rc = put(txn, key, record);
@@ -308,6 +314,7 @@ idempotency_settle(struct store_txn *txn, const struct idempotency_id *id,
 		return rc;
 	record.state = state;
 	record.attempt = call->attempt;
+	record.tried = call->trunks_tried;
 	record.answered_ms = answered_ms;
 	return put(txn, key, &record);
 }

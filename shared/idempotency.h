@@ -53,6 +53,7 @@ struct idempotency {
 	enum idempotency_state state;
 	bool use_amd;
 	uint8_t attempt;      /* 1.. : the trunk it came to; 0: under way */
+	uint8_t tried;        /* bit n: the n-th trunk, from 0, was dialled */
 	uint8_t trunk_count;  /* 0..CALL_TRUNKS_MAX */
 	uint16_t ring_timeout_s;
 	int64_t answered_ms;  /* wall clock; 0: under way */

@@ -4,6 +4,7 @@
  */
 #include "outbox.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "call_table.h"
@@ -56,15 +57,17 @@ put_command(struct store_txn *txn, const char *call_id,
 
 int
 outbox_append(struct store_txn *txn, struct call *call,
-    enum call_command_kind kind)
+    const struct outbox_order *order)
 {
 	struct command command = {
 		.version = COMMAND_VERSION,
-		.kind = (uint8_t)kind,
+		.kind = (uint8_t)order->kind,
 		.state = COMMAND_WAITING,
-		.attempt = call->attempt,
+		.attempt = (uint8_t)(order->attempt != 0 ? order->attempt :
+		    call->attempt),
 		.seq = call->command_seq + 1,
 		.queued_ms = clock_wall_ms(),
+		.play = order->play,
 	};
 	const int rc = put_command(txn, call->id, &command);
 
@@ -137,7 +140,9 @@ may_be_said(const struct command *command, const struct call *call)
 {
 	if (command->state != COMMAND_WAITING)
 		return false;
-	if (command->kind == CALL_CMD_BRIDGE_ADD)
+	if (command->kind == CALL_CMD_BRIDGE_ADD ||
+	    command->kind == CALL_CMD_BRIDGE_JOIN ||
+	    command->kind == CALL_CMD_SNOOP)
 		return (call->flags & CALL_F_IN_STASIS) != 0 ||
 		    call->state == CALL_ENDED; /* it makes way (change.c) */
 	return true;
@@ -163,6 +168,33 @@ copy_endpoint(struct store_txn *txn, struct outbox_item *item)
 	return 0;
 }
 
+/* What a command says beyond the call. */
+static int
+copy_words(struct store_txn *txn, struct outbox_item *item)
+{
+	const struct command *command = &item->command;
+	struct call_cold cold;
+	int rc = 0;
+
+	item->endpoint[0] = '\0';
+	item->trunk[0] = '\0';
+	item->amd[0] = '\0';
+	item->play.media[0] = '\0';
+	if (command->kind == CALL_CMD_ORIGINATE)
+		return copy_endpoint(txn, item);
+	if (command->kind == CALL_CMD_PLAY) {
+		rc = call_play_get(txn, item->call.id, &command->play,
+		    &item->play);
+		return rc == -KAP_NOENT ? 0 : rc;
+	}
+	if (command->kind != CALL_CMD_SNOOP_SET)
+		return 0;
+	rc = call_cold_get(txn, item->call.id, &cold);
+	if (rc == 0)
+		(void)snprintf(item->amd, sizeof(item->amd), "%s", cold.amd);
+	return rc;
+}
+
 int
 outbox_take(struct store_txn *txn, const char *call_id, unsigned slot,
     uint32_t generation, int64_t now_ms, struct outbox_item *item_out)
@@ -177,13 +209,9 @@ outbox_take(struct store_txn *txn, const char *call_id, unsigned slot,
 		return rc == -KAP_NOENT ? -KAP_CORRUPT : rc;
 	if (!may_be_said(command, &item_out->call))
 		return -KAP_AGAIN;
-	item_out->endpoint[0] = '\0';
-	item_out->trunk[0] = '\0';
-	if (command->kind == CALL_CMD_ORIGINATE) {
-		rc = copy_endpoint(txn, item_out);
-		if (rc != 0)
-			return rc;
-	}
+	rc = copy_words(txn, item_out);
+	if (rc != 0)
+		return rc;
 	command->state = COMMAND_SENT;
 	command->slot = (uint8_t)slot;
 	command->generation = generation;
@@ -234,6 +262,20 @@ outbox_settle_originate(struct store_txn *txn, const char *call_id,
 	if (rc != 0)
 		return rc;
 	if (command.kind != CALL_CMD_ORIGINATE || command.attempt != attempt)
+		return -KAP_NOENT;
+	return outbox_settle(txn, call_id, command.seq);
+}
+
+int
+outbox_settle_play(struct store_txn *txn, const char *call_id,
+    const struct call_play_id *play)
+{
+	struct command command;
+	const int rc = find_head(txn, call_id, &command);
+
+	if (rc != 0)
+		return rc;
+	if (command.kind != CALL_CMD_PLAY || command.play.ms != play->ms)
 		return -KAP_NOENT;
 	return outbox_settle(txn, call_id, command.seq);
 }

@@ -37,6 +37,7 @@ struct command {
 	uint32_t generation; /* SENT: of that worker; 0: none that lives */
 	int64_t taken_ms; /* SENT: deadline clock */
 	int64_t queued_ms; /* wall clock; 0: by an older program */
+	struct call_play_id play; /* PLAY, PLAY_STOP */
 };
 
 /* A command that was taken, with all that it takes to say it. */
@@ -45,6 +46,17 @@ struct outbox_item {
 	struct call call;
 	char endpoint[CALL_ENDPOINT_MAX + 1]; /* originate only */
 	char trunk[CALL_TRUNK_NAME_MAX + 1];  /* likewise */
+	struct call_play play; /* PLAY alone; its media is empty if the record
+	                          is gone: nothing is to be said then */
+	char amd[CALL_AMD_ARGS_MAX + 1]; /* SNOOP_SET alone; "" : the
+	                                    configuration's */
+};
+
+/* A command to be appended. */
+struct outbox_order {
+	enum call_command_kind kind;
+	unsigned attempt; /* whose channel it is about; 0: the call's last */
+	struct call_play_id play; /* PLAY, PLAY_STOP */
 };
 
 /*
@@ -53,7 +65,7 @@ struct outbox_item {
  * Returns 0, -KAP_FULL, -KAP_IO.
  */
 KAP_MUST_USE int outbox_append(struct store_txn *txn, struct call *call,
-    enum call_command_kind kind);
+    const struct outbox_order *order);
 
 /*
  * Delete what still waits for a call, but not an originate (its place in the
@@ -89,6 +101,15 @@ KAP_MUST_USE int outbox_settle(struct store_txn *txn, const char *call_id,
  */
 KAP_MUST_USE int outbox_settle_originate(struct store_txn *txn,
     const char *call_id, unsigned attempt);
+
+/*
+ * An event has shown that a playback was begun: remove its command as if
+ * Asterisk had answered it, for said again behind its end it would be heard
+ * twice. Returns 0; -KAP_NOENT where it is not the head any more; -KAP_FULL,
+ * -KAP_IO.
+ */
+KAP_MUST_USE int outbox_settle_play(struct store_txn *txn,
+    const char *call_id, const struct call_play_id *play);
 
 /* Is a command there? Returns 0, -KAP_NOENT, -KAP_IO. */
 KAP_MUST_USE int outbox_find(struct store_txn *txn, const char *call_id,

@@ -44,6 +44,9 @@ static const char *const table_names[STORE_TABLE_COUNT] = {
 	[STORE_STREAMS] = "streams",
 	[STORE_IDEMPOTENCY] = "idempotency",
 	[STORE_IDEMPOTENCY_AGE] = "idempotency_age",
+	[STORE_PLAYS] = "plays",
+	[STORE_WEBHOOK_DETAILS] = "webhook_details",
+	[STORE_TRUNKS] = "trunks",
 };
 
 static const char *const counter_names[STORE_COUNTER_COUNT] = {
@@ -447,6 +450,84 @@ store_open(struct store **store_out, const char *dir, int64_t map_size_mb,
 	}
 	if (rc != 0) {
 		if (store->env != NULL)
+			mdb_env_close(store->env);
+		free(store);
+		return rc;
+	}
+	*store_out = store;
+	return 0;
+}
+
+/* No write transaction: who only looks never holds, or waits for, the lock. */
+static int
+open_tables_to_read(struct store *store, struct kap_errmsg *msg)
+{
+	struct store_txn txn = { .store = store };
+	uint64_t shift = 0;
+	int rc = mdb_txn_begin(store->env, NULL, MDB_RDONLY, &txn.mdb);
+
+	if (rc != 0)
+		return map_error(rc);
+	for (int i = 0; i < STORE_TABLE_COUNT && rc == 0; i++)
+		rc = mdb_dbi_open(txn.mdb, table_names[i], 0,
+		    &store->tables[i]);
+	rc = map_error(rc);
+	if (rc == -KAP_NOENT) {
+		kap_errmsg_set(msg, "the call table is an older program's");
+		rc = -KAP_VERSION;
+	}
+	if (rc == 0)
+		rc = get_number(&txn, "deadline_shift", &shift);
+	if (rc == 0)
+		clock_set_deadline_shift((int64_t)shift);
+	/* the handles of an aborted one would be gone */
+	if (rc == 0)
+		return map_error(mdb_txn_commit(txn.mdb));
+	mdb_txn_abort(txn.mdb);
+	return rc;
+}
+
+static int
+open_env_to_read(struct store *store, const char *path, int64_t map_size_mb,
+    struct kap_errmsg *msg)
+{
+	char file[CONFIG_TEXT_MAX + 24];
+	struct stat st;
+	int rc;
+
+	(void)snprintf(file, sizeof(file), "%s/data.mdb", path);
+	if (stat(file, &st) != 0)
+		return open_failed(msg, path, "data.mdb", errno);
+	if ((rc = check_file(path, msg)) != 0)
+		return rc;
+	if ((rc = mdb_env_create(&store->env)) != 0)
+		return open_failed(msg, path, "create", rc);
+	(void)mdb_env_set_maxdbs(store->env, MAX_TABLES);
+	(void)mdb_env_set_mapsize(store->env, (size_t)map_size_mb << 20);
+	rc = mdb_env_open(store->env, path, MDB_NOTLS | MDB_RDONLY, FILE_MODE);
+	if (rc != 0)
+		return open_failed(msg, path, "open", rc);
+	return check_length(store, path, msg);
+}
+
+int
+store_open_to_read(struct store **store_out, const char *dir,
+    int64_t map_size_mb, struct kap_errmsg *msg)
+{
+	struct store *store = calloc(1, sizeof(*store));
+	char path[STORE_PATH_SIZE];
+	int rc = store != NULL ? 0 : -KAP_NOMEM;
+
+	kap_errmsg_set(msg, "call table of %s: it can't be read", dir);
+	if (rc == 0 && snprintf(path, sizeof(path), "%s/store", dir) >=
+	    (int)sizeof(path))
+		rc = -KAP_TOOBIG;
+	if (rc == 0)
+		rc = open_env_to_read(store, path, map_size_mb, msg);
+	if (rc == 0)
+		rc = open_tables_to_read(store, msg);
+	if (rc != 0) {
+		if (store != NULL && store->env != NULL)
 			mdb_env_close(store->env);
 		free(store);
 		return rc;

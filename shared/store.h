@@ -38,6 +38,9 @@ enum store_table {
 	STORE_IDEMPOTENCY,   /* be32 key id, SHA-256 of the header → a record
 	                        with a tail (idempotency.c) */
 	STORE_IDEMPOTENCY_AGE, /* be64 deadline ms, the former key → nothing */
+	STORE_PLAYS,         /* call id, NUL, be64 stamp → struct call_play */
+	STORE_WEBHOOK_DETAILS, /* be64 number → struct call_event_detail */
+	STORE_TRUNKS,        /* name → struct trunk_state */
 	STORE_TABLE_COUNT
 };
 
@@ -73,6 +76,17 @@ struct store_value {
 KAP_MUST_USE int store_open(struct store **store_out, const char *dir,
     int64_t map_size_mb, enum config_durability durability,
     struct kap_errmsg *msg);
+
+/*
+ * Open a store that is there, for reading alone: it makes nothing, and takes
+ * no lock that a writer waits for. For kaphilactl, beside a running node.
+ * Read transactions are to be short, as everybody's.
+ *
+ * Returns 0; -KAP_VERSION (no program of this version has opened it yet);
+ * else as store_open. Blocks on the disk.
+ */
+KAP_MUST_USE int store_open_to_read(struct store **store_out,
+    const char *dir, int64_t map_size_mb, struct kap_errmsg *msg);
 
 /*
  * Look whether the file is as long as it must be, and no further: waits for no

@@ -6,6 +6,7 @@
 #include "webhook_queue.h"
 
 #include <assert.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -52,6 +53,19 @@ webhook_event_name(enum call_event_kind kind)
 		[CALL_EV_ENDED] = "call.ended",
 		[CALL_EV_RECORDING_STARTED] = "recording.started",
 		[CALL_EV_RECORDING_COMPLETED] = "recording.completed",
+		[CALL_EV_REROUTED] = "call.rerouted",
+		[CALL_EV_AMD_RESULT] = "amd.result",
+		[CALL_EV_DTMF] = "dtmf.received",
+		[CALL_EV_GATHER_STARTED] = "gather.started",
+		[CALL_EV_GATHER_PROGRESS] = "gather.progress",
+		[CALL_EV_GATHER_COMPLETE] = "gather.complete",
+		[CALL_EV_GATHER_TIMEOUT] = "gather.timeout",
+		[CALL_EV_TTS_PLAYED] = "tts.played",
+		[CALL_EV_PLAYBACK_FINISHED] = "playback.finished",
+		[CALL_EV_PLAYBACK_FAILED] = "playback.failed",
+		[CALL_EV_TRANSFERRED] = "call.transferred",
+		[CALL_EV_TRANSFER_FAILED] = "call.transfer_failed",
+		[CALL_EV_RECORDING_STOPPED] = "recording.stopped",
 	};
 
 	return (unsigned)kind < CALL_EV_COUNT ? names[kind] : "unknown";
@@ -65,12 +79,44 @@ webhook_event_id(const struct webhook_event *event,
 	    event->call.id, event->call.sequence);
 }
 
+/* Its text is the last, and mostly empty: only what there is of it. */
+static int
+put_detail(struct store_txn *txn, uint64_t number,
+    const struct call_event_detail *detail)
+{
+	uint8_t key[NEW_KEY_LEN];
+
+	store_put_be64(key, number);
+	return store_put(txn, STORE_WEBHOOK_DETAILS, key, sizeof(key), detail,
+	    offsetof(struct call_event_detail, text) +
+	    strlen(detail->text) + 1);
+}
+
 int
-webhook_queue_append(struct store_txn *txn, struct webhook_event *event)
+webhook_queue_get_detail(struct store_txn *txn, uint64_t number,
+    struct call_event_detail *detail_out)
+{
+	uint8_t key[NEW_KEY_LEN];
+	int rc;
+
+	store_put_be64(key, number);
+	rc = store_copy(txn, STORE_WEBHOOK_DETAILS, key, sizeof(key),
+	    detail_out, sizeof(*detail_out));
+	if (rc != 0)
+		memset(detail_out, 0, sizeof(*detail_out));
+	detail_out->text[sizeof(detail_out->text) - 1] = '\0';
+	return rc == -KAP_NOENT ? 0 : rc;
+}
+
+int
+webhook_queue_append(struct store_txn *txn, struct webhook_event *event,
+    const struct call_event_detail *detail)
 {
 	struct place place;
 	int rc = store_next(txn, STORE_NEXT_WEBHOOK, &event->number);
 
+	if (rc == 0 && detail != NULL)
+		rc = put_detail(txn, event->number, detail);
 	if (rc != 0)
 		return rc;
 	event->version = WEBHOOK_EVENT_VERSION;
@@ -152,14 +198,17 @@ webhook_queue_remove(struct store_txn *txn, const struct webhook_event *event,
 {
 	const struct place place = place_of(event->number, due_boot_ms);
 	struct store_value value;
+	uint8_t key[NEW_KEY_LEN];
 	int rc = store_get(txn, place.table, place.key, place.key_len, &value);
 
 	if (rc != 0)
 		return rc == -KAP_NOENT ? 0 : rc;
 	rc = store_del(txn, place.table, place.key, place.key_len);
-	if (rc != 0)
-		return rc;
-	return call_table_unref(txn, event->call.id);
+	if (rc == 0) {
+		store_put_be64(key, event->number);
+		rc = store_del(txn, STORE_WEBHOOK_DETAILS, key, sizeof(key));
+	}
+	return rc != 0 ? rc : call_table_unref(txn, event->call.id);
 }
 
 /* Move an event to the retry table, under its next time. */

@@ -33,6 +33,7 @@ struct webhook_event {
 	struct call call; /* after the change; call.sequence is the event's */
 };
 
+
 /* "call.answered" …  Never NULL. */
 const char *webhook_event_name(enum call_event_kind kind);
 
@@ -43,10 +44,18 @@ void webhook_event_id(const struct webhook_event *event,
 /*
  * Append an event of a call; fills in number, version and queued_ms. The
  * caller counts the reference (call_table.c does).
+ *
+ * detail  what it tells beyond the call, in a record of its own under the
+ *         same number, so that both may grow; NULL: nothing
+ *
  * Returns 0, -KAP_FULL, -KAP_IO.
  */
 KAP_MUST_USE int webhook_queue_append(struct store_txn *txn,
-    struct webhook_event *event);
+    struct webhook_event *event, const struct call_event_detail *detail);
+
+/* What an event tells beyond the call; zeroes if nothing. 0 or -KAP_IO. */
+KAP_MUST_USE int webhook_queue_get_detail(struct store_txn *txn,
+    uint64_t number, struct call_event_detail *detail_out);
 
 /*
  * Copy new events with a number over `after`, oldest first.

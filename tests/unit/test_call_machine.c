@@ -18,7 +18,9 @@
 #define WALL_MS 1720012345000LL
 #define BOOT_MS 5000000LL
 
-static const struct call_now now = { WALL_MS, BOOT_MS, 5000 };
+static const struct call_now now = { .wall_ms = WALL_MS,
+	.boot_ms = BOOT_MS, .originate_timeout_ms = 5000,
+	.trunks_free = 0xff };
 
 static struct call
 fresh_call(unsigned trunks, uint32_t flags)
@@ -45,6 +47,7 @@ describe(const struct call_effects *effects, char *out, size_t size)
 		[CALL_EV_ANSWERED] = "*answered",
 		[CALL_EV_ENDED] = "*ended",
 		[CALL_EV_RECORDING_STARTED] = "*rec-started",
+		[CALL_EV_RECORDING_STOPPED] = "*rec-stopped",
 		[CALL_EV_RECORDING_COMPLETED] = "*rec-completed",
 	};
 	static const char *const others[] = {
@@ -96,6 +99,8 @@ struct story {
 };
 
 #define IN(k, ...) { .kind = CALL_IN_##k, .at_ms = WALL_MS, __VA_ARGS__ }
+#define RECORDED_ANSWER "-t0 +t1 *initiated -t1 charge +t2 *answered " \
+	"bridge-create bridge-add record"
 #define BORN { IN(CREATE), 0, CALL_QUEUED, "originate +t0" }
 
 static const struct story stories[] = {
@@ -266,7 +271,7 @@ static const struct story stories[] = {
 	    { IN(STASIS_START, .attempt = 1), 0, CALL_ANSWERED,
 	        "-t0 +t1 *initiated -t1 charge +t2 *answered "
 	        "bridge-create bridge-add record" },
-	    { IN(BRIDGE_FAILED), 0, CALL_ANSWERED, "drop" },
+	    { IN(BRIDGE_FAILED), 0, CALL_ANSWERED, "" },
 	    { IN(DESTROYED, .attempt = 1, .cause = 16), 0, CALL_ENDED,
 	        "-t2 drop bridge-destroy log *ended" },
 	  }, CALL_STATUS_COMPLETED, CALL_END_NORMAL_HANGUP },
@@ -307,6 +312,70 @@ static const struct story stories[] = {
 	    { IN(RECORDING_FINISHED), -KAP_STATE, CALL_ENDED, "" },
 	    { IN(RECORDING_GIVEN_UP), 0, CALL_ENDED, "settled" },
 	  }, CALL_STATUS_COMPLETED, CALL_END_NORMAL_HANGUP },
+	{ "its recording is stopped, once, and the call goes on", 1,
+	  CALL_F_RECORD, {
+	    BORN,
+	    { IN(RECORD_STOP), -KAP_STATE, CALL_QUEUED, "" },
+	    { IN(STASIS_START, .attempt = 1), 0, CALL_ANSWERED,
+	        RECORDED_ANSWER },
+	    { IN(RECORD_OK), 0, CALL_ANSWERED, "" },
+	    { IN(RECORDING_STARTED), 0, CALL_ANSWERED, "*rec-started" },
+	    { IN(RECORD_STOP), 0, CALL_ANSWERED, "record-stop" },
+	    { IN(RECORD_STOP), -KAP_STATE, CALL_ANSWERED, "" },
+	    { IN(RECORD_STOP_OK), 0, CALL_ANSWERED, "+t3" },
+	    { IN(RECORDING_FINISHED, .duration_s = 3), 0, CALL_ANSWERED,
+	        "*rec-stopped -t3 job" },
+	    { IN(RECORD_STOP), -KAP_STATE, CALL_ANSWERED, "" },
+	    { IN(RECORDING_STORED, .duration_s = 3), 0, CALL_ANSWERED,
+	        "settled *rec-completed rec-log" },
+	    { IN(DESTROYED, .attempt = 1, .cause = 16), 0, CALL_ENDED,
+	        "-t2 drop bridge-destroy log *ended" },
+	  }, CALL_STATUS_COMPLETED, CALL_END_NORMAL_HANGUP },
+	{ "stopped before it began: the stop waits for the beginning", 1,
+	  CALL_F_RECORD, {
+	    BORN,
+	    { IN(STASIS_START, .attempt = 1), 0, CALL_ANSWERED,
+	        RECORDED_ANSWER },
+	    { IN(RECORD_STOP), 0, CALL_ANSWERED, "+t3" },
+	    { IN(TIMER, .timer = CALL_TIMER_RECORDING), 0, CALL_ANSWERED,
+	        "-t3 +t3" },
+	    { IN(RECORD_OK), 0, CALL_ANSWERED, "" },
+	    { IN(RECORDING_STARTED), 0, CALL_ANSWERED,
+	        "*rec-started -t3 record-stop" },
+	    { IN(RECORDING_FINISHED), 0, CALL_ANSWERED, "*rec-stopped job" },
+	    { IN(RECORD_STOP_OK), -KAP_STATE, CALL_ANSWERED, "" },
+	  }, CALL_STATUS_ANSWERED, CALL_END_NONE },
+	{ "stopped, and nobody heard of its beginning or its end", 1,
+	  CALL_F_RECORD, {
+	    BORN,
+	    { IN(STASIS_START, .attempt = 1), 0, CALL_ANSWERED,
+	        RECORDED_ANSWER },
+	    { IN(RECORD_OK), 0, CALL_ANSWERED, "" },
+	    { IN(RECORD_STOP), 0, CALL_ANSWERED, "+t3" },
+	    { IN(TIMER, .timer = CALL_TIMER_RECORDING), 0, CALL_ANSWERED,
+	        "-t3 *rec-started record-stop" },
+	    { IN(RECORD_STOP_OK), 0, CALL_ANSWERED, "+t3" },
+	    { IN(TIMER, .timer = CALL_TIMER_RECORDING), 0, CALL_ANSWERED,
+	        "-t3 *rec-stopped job" },
+	  }, CALL_STATUS_ANSWERED, CALL_END_NONE },
+	{ "stopped, and over before it has ended", 1, CALL_F_RECORD, {
+	    BORN,
+	    { IN(STASIS_START, .attempt = 1), 0, CALL_ANSWERED,
+	        RECORDED_ANSWER },
+	    { IN(RECORD_OK), 0, CALL_ANSWERED, "" },
+	    { IN(RECORD_STOP), 0, CALL_ANSWERED, "+t3" },
+	    { IN(DESTROYED, .attempt = 1, .cause = 16), 0, CALL_ENDED,
+	        "-t2 -t3 drop +t3 log *ended" },
+	    { IN(RECORDING_FINISHED), 0, CALL_ENDED,
+	        "*rec-started *rec-stopped -t3 job bridge-destroy" },
+	  }, CALL_STATUS_COMPLETED, CALL_END_NORMAL_HANGUP },
+	{ "no recording: none to stop", 1, 0, {
+	    BORN,
+	    { IN(UP, .attempt = 1), 0, CALL_ANSWERED,
+	        "-t0 +t1 *initiated -t1 charge +t2 *answered "
+	        "bridge-create bridge-add" },
+	    { IN(RECORD_STOP), -KAP_STATE, CALL_ANSWERED, "" },
+	  }, CALL_STATUS_ANSWERED, CALL_END_NONE },
 };
 
 static void
@@ -380,8 +449,11 @@ test_ring_timeout_without_a_cause(void **state)
 		const struct ring *ring = &rings[i];
 		const struct call_input gone = IN(DESTROYED, .attempt = 1,
 		    .cause = ring->cause);
-		const struct call_now then = { WALL_MS + ring->after_ms,
-			BOOT_MS + ring->after_ms, now.originate_timeout_ms };
+		const struct call_now then = {
+			.wall_ms = WALL_MS + ring->after_ms,
+			.boot_ms = BOOT_MS + ring->after_ms,
+			.originate_timeout_ms = now.originate_timeout_ms,
+		};
 		const struct call none = fresh_call(1, 0);
 		struct call_effects effects;
 		struct call made;

@@ -7,12 +7,14 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
 
 #include "shared/account.h"
+#include "shared/call_play.h"
 #include "shared/call_table.h"
 #include "shared/call_timers.h"
 #include "shared/ledger_queue.h"
@@ -25,7 +27,8 @@
 #define WALL_MS 1720012345000LL
 #define BOOT_MS 5000000LL
 
-static const struct call_now now = { WALL_MS, BOOT_MS, 5000 };
+static const struct call_now now = { .wall_ms = WALL_MS,
+	.boot_ms = BOOT_MS, .originate_timeout_ms = 5000 };
 static const struct call_cold cold = {
 	.webhook_url = "https://example.com/hook",
 	.metadata = "{\"a\":1}",
@@ -314,6 +317,295 @@ test_a_hangup_jumps_the_queue(void **state)
 	store_abort(&txn);
 }
 
+/* ---- playbacks ---- */
+
+/* An answered call, all that set it up is done. */
+static void
+answer(struct store_txn *txn, char id[CALL_ID_SIZE])
+{
+	struct call_step step;
+
+	create(txn, CALL_F_WEBHOOK, &step);
+	memcpy(id, step.call.id, CALL_ID_SIZE);
+	settle_head(txn, id, CALL_CMD_ORIGINATE);
+	assert_int_equal(step_call(txn, id, CALL_IN_STASIS_START, 0, &step),
+	    0);
+	settle_head(txn, id, CALL_CMD_BRIDGE_CREATE);
+	settle_head(txn, id, CALL_CMD_BRIDGE_ADD);
+	(void)deliver_all(txn);
+}
+
+/* Have one made; its media tells them apart. */
+static void
+play(struct store_txn *txn, const char *id, enum call_play_kind kind,
+    int64_t ms)
+{
+	struct call_play made = { .version = CALL_PLAY_VERSION,
+		.target = CALL_PLAY_CHANNEL,
+		.id = { .kind = (uint8_t)kind, .ms = ms }, .text = "Hello" };
+	const struct call_input input = { .kind = CALL_IN_PLAY, .play = &made,
+		.at_ms = WALL_MS };
+	struct call_step step;
+
+	(void)snprintf(made.media, sizeof(made.media), "sound:%d", (int)ms);
+	assert_int_equal(call_table_step(txn, id, &input, &now, &step), 0);
+	assert_true((step.rings & CALL_RING_OUTBOX) != 0);
+	assert_int_equal(step.call.play_ms, ms);
+}
+
+static int
+tell_play(struct store_txn *txn, const char *id, enum call_input_kind kind,
+    int64_t ms)
+{
+	const struct call_input input = { .kind = kind,
+		.play_id = { .ms = ms }, .at_ms = WALL_MS };
+	struct call_step step;
+
+	return call_table_step(txn, id, &input, &now, &step);
+}
+
+static void
+check_play_state(struct store_txn *txn, const char *id, int64_t ms,
+    int expected)
+{
+	const struct call_play_id play_id = { .ms = ms };
+	struct call_play got;
+
+	if (expected < 0) {
+		assert_int_equal(call_play_get(txn, id, &play_id, &got),
+		    -KAP_NOENT);
+		return;
+	}
+	assert_int_equal(call_play_get(txn, id, &play_id, &got), 0);
+	assert_int_equal(got.state, expected);
+}
+
+/* Take a call's next command: of that playback. */
+static uint32_t
+take_play(struct store_txn *txn, const char *id, enum call_command_kind kind,
+    int64_t ms, const char *media)
+{
+	struct outbox_item item;
+
+	assert_int_equal(outbox_take(txn, id, 3, 1, BOOT_MS, &item), 0);
+	assert_int_equal(item.command.kind, kind);
+	assert_int_equal(item.command.play.ms, ms);
+	assert_string_equal(item.play.media, media);
+	return item.command.seq;
+}
+
+/* The one event that waits, with what it tells of a playback. */
+static void
+check_play_event(struct store_txn *txn, enum call_event_kind kind,
+    enum call_play_kind play_kind, int64_t ms)
+{
+	struct call_event_detail detail;
+	struct webhook_event event;
+
+	assert_int_equal(webhook_queue_peek_new(txn, 0, &event, 1), 1);
+	assert_int_equal(event.kind, kind);
+	assert_int_equal(webhook_queue_get_detail(txn, event.number, &detail),
+	    0);
+	assert_int_equal(detail.play.kind, play_kind);
+	assert_int_equal(detail.play.ms, ms);
+	assert_int_equal(detail.play_target, CALL_PLAY_CHANNEL);
+	assert_string_equal(detail.text, "Hello");
+	assert_int_equal(deliver_all(txn), 1);
+}
+
+static void
+test_a_playback(void **state)
+{
+	struct store_fixture *fixture = *state;
+	struct store_txn *txn;
+	char id[CALL_ID_SIZE];
+	uint32_t seq;
+
+	assert_int_equal(store_begin_write(fixture->store, &txn), 0);
+	answer(txn, id);
+	play(txn, id, CALL_PLAY_SPEECH, 7);
+	check_play_state(txn, id, 7, CALL_PLAY_ASKED);
+	seq = take_play(txn, id, CALL_CMD_PLAY, 7, "sound:7");
+	assert_int_equal(tell_play(txn, id, CALL_IN_PLAY_OK, 7), 0);
+	assert_int_equal(outbox_settle(txn, id, seq), 0);
+	check_play_state(txn, id, 7, CALL_PLAY_TAKEN);
+	check_play_event(txn, CALL_EV_TTS_PLAYED, CALL_PLAY_SPEECH, 7);
+	assert_int_equal(tell_play(txn, id, CALL_IN_PLAY_STARTED, 7),
+	    -KAP_STATE);
+	assert_int_equal(tell_play(txn, id, CALL_IN_PLAY_FINISHED, 8),
+	    -KAP_STATE);
+	assert_int_equal(tell_play(txn, id, CALL_IN_PLAY_FINISHED, 7), 0);
+	check_play_state(txn, id, 7, -1);
+	check_play_event(txn, CALL_EV_PLAYBACK_FINISHED, CALL_PLAY_SPEECH, 7);
+	assert_int_equal(tell_play(txn, id, CALL_IN_PLAY_FINISHED, 7),
+	    -KAP_STATE);
+	assert_int_equal(count(txn, STORE_PLAYS), 0);
+	assert_int_equal(count(txn, STORE_COMMANDS), 0);
+	store_abort(&txn);
+}
+
+/* The last first, behind what waits; another call's are left alone. */
+static void
+test_playbacks_stop(void **state)
+{
+	struct store_fixture *fixture = *state;
+	struct call_step step;
+	struct store_txn *txn;
+	char id[CALL_ID_SIZE];
+	char other[CALL_ID_SIZE];
+
+	assert_int_equal(store_begin_write(fixture->store, &txn), 0);
+	answer(txn, id);
+	answer(txn, other);
+	play(txn, other, CALL_PLAY_SOUND, 8);
+	play(txn, id, CALL_PLAY_SOUND, 7);
+	play(txn, id, CALL_PLAY_SOUND, 300);
+	play(txn, id, CALL_PLAY_SOUND, 70000);
+	settle_head(txn, id, CALL_CMD_PLAY);
+	settle_head(txn, id, CALL_CMD_PLAY);
+	assert_int_equal(tell_play(txn, id, CALL_IN_PLAY_OK, 7), 0);
+	assert_int_equal(step_call(txn, id, CALL_IN_STOP_PLAYS, 0, &step), 0);
+	check_play_state(txn, id, 7, CALL_PLAY_STOPPED);
+	check_play_state(txn, id, 300, CALL_PLAY_STOPPED);
+	check_play_state(txn, id, 70000, CALL_PLAY_STOPPED);
+	check_play_state(txn, other, 8, CALL_PLAY_ASKED);
+	assert_int_equal(outbox_settle(txn, id, take_play(txn, id,
+	    CALL_CMD_PLAY, 70000, "sound:70000")), 0);
+	assert_int_equal(outbox_settle(txn, id, take_play(txn, id,
+	    CALL_CMD_PLAY_STOP, 70000, "")), 0);
+	assert_int_equal(outbox_settle(txn, id, take_play(txn, id,
+	    CALL_CMD_PLAY_STOP, 300, "")), 0);
+	assert_int_equal(outbox_settle(txn, id, take_play(txn, id,
+	    CALL_CMD_PLAY_STOP, 7, "")), 0);
+	assert_int_equal(tell_play(txn, id, CALL_IN_PLAY_FINISHED, 7), 0);
+	assert_int_equal(count(txn, STORE_PLAYS), 3);
+	store_abort(&txn);
+}
+
+/* As many as a call may have: all of them are stopped. */
+static void
+test_most_playbacks_stop(void **state)
+{
+	struct store_fixture *fixture = *state;
+	struct call_step step;
+	struct store_txn *txn;
+	char id[CALL_ID_SIZE];
+
+	assert_int_equal(store_begin_write(fixture->store, &txn), 0);
+	answer(txn, id);
+	for (int64_t ms = 1; ms <= CALL_PLAYS_MAX; ms++) {
+		play(txn, id, CALL_PLAY_SOUND, ms);
+		settle_head(txn, id, CALL_CMD_PLAY);
+	}
+	assert_int_equal(step_call(txn, id, CALL_IN_STOP_PLAYS, 0, &step), 0);
+	for (int64_t ms = CALL_PLAYS_MAX; ms >= 1; ms--)
+		assert_int_equal(outbox_settle(txn, id, take_play(txn, id,
+		    CALL_CMD_PLAY_STOP, ms, "")), 0);
+	assert_int_equal(count(txn, STORE_COMMANDS), 0);
+	store_abort(&txn);
+}
+
+/* Nothing of a call's playbacks is left behind its end. */
+static void
+test_playbacks_at_the_end(void **state)
+{
+	struct store_fixture *fixture = *state;
+	struct outbox_item item;
+	struct call_step step;
+	struct store_txn *txn;
+	char id[CALL_ID_SIZE];
+	char other[CALL_ID_SIZE];
+	uint32_t seq;
+
+	assert_int_equal(store_begin_write(fixture->store, &txn), 0);
+	answer(txn, id);
+	answer(txn, other);
+	play(txn, other, CALL_PLAY_SOUND, 7);
+	play(txn, id, CALL_PLAY_SOUND, 7);
+	play(txn, id, CALL_PLAY_SPEECH, 8);
+	seq = take_play(txn, id, CALL_CMD_PLAY, 7, "sound:7");
+	assert_int_equal(step_call(txn, id, CALL_IN_DESTROYED, 16, &step), 0);
+	assert_int_equal(count(txn, STORE_PLAYS), 1);
+	check_play_state(txn, other, 7, CALL_PLAY_ASKED);
+	/* the reply comes late */
+	assert_int_equal(tell_play(txn, id, CALL_IN_PLAY_OK, 7), -KAP_STATE);
+	/* said again: there is nothing to be said */
+	assert_int_equal(outbox_release(txn, id, seq), 0);
+	assert_int_equal(take_play(txn, id, CALL_CMD_PLAY, 7, ""), seq);
+	assert_int_equal(outbox_settle(txn, id, seq), 0);
+	settle_head(txn, id, CALL_CMD_BRIDGE_DESTROY);
+	assert_int_equal(outbox_take(txn, id, 3, 1, BOOT_MS, &item),
+	    -KAP_NOENT);
+	assert_int_equal(deliver_all(txn), 1);
+	assert_int_equal(call_table_get(txn, id, &step.call), -KAP_NOENT);
+	store_abort(&txn);
+}
+
+/* An event stands for the reply of the one at the head, and of no other. */
+static void
+test_settle_play(void **state)
+{
+	const struct call_play_id first = { .ms = 7 };
+	const struct call_play_id second = { .ms = 8 };
+	struct store_fixture *fixture = *state;
+	struct call_step step;
+	struct store_txn *txn;
+	struct call before;
+	struct call after;
+	char id[CALL_ID_SIZE];
+
+	assert_int_equal(store_begin_write(fixture->store, &txn), 0);
+	answer(txn, id);
+	assert_int_equal(outbox_settle_play(txn, id, &first), -KAP_NOENT);
+	play(txn, id, CALL_PLAY_SOUND, 7);
+	play(txn, id, CALL_PLAY_SOUND, 8);
+	(void)take_play(txn, id, CALL_CMD_PLAY, 7, "sound:7");
+	assert_int_equal(call_table_get(txn, id, &before), 0);
+	assert_int_equal(outbox_settle_play(txn, id, &second), -KAP_NOENT);
+	assert_int_equal(outbox_settle_play(txn, id, &first), 0);
+	assert_int_equal(call_table_get(txn, id, &after), 0);
+	assert_int_equal(after.refs, before.refs - 1);
+	assert_int_equal(outbox_settle_play(txn, id, &first), -KAP_NOENT);
+	(void)take_play(txn, id, CALL_CMD_PLAY, 8, "sound:8");
+	assert_int_equal(outbox_settle_play(txn, id, &second), 0);
+	/* one to stop it is not it */
+	assert_int_equal(step_call(txn, id, CALL_IN_STOP_PLAYS, 0, &step), 0);
+	(void)take_play(txn, id, CALL_CMD_PLAY_STOP, 8, "");
+	assert_int_equal(outbox_settle_play(txn, id, &second), -KAP_NOENT);
+	store_abort(&txn);
+}
+
+/* Whatever may happen with playbacks, whether the call takes it or not. */
+static void
+play_at_random(struct store_txn *txn, const char *id, int64_t ms)
+{
+	static const enum call_input_kind kinds[] = { CALL_IN_PLAY,
+		CALL_IN_GATHER, CALL_IN_STOP_PLAYS, CALL_IN_PLAY_OK,
+		CALL_IN_PLAY_STARTED, CALL_IN_PLAY_FINISHED,
+		CALL_IN_PLAY_FAILED, CALL_IN_PLAY_REFUSED, CALL_IN_DTMF };
+	struct call_play_id plays[CALL_PLAYS_MAX];
+	const struct call_play made = { .version = CALL_PLAY_VERSION,
+		.id = { .kind = (uint8_t)(random() % CALL_PLAY_KIND_COUNT),
+		    .ms = ms }, .media = "sound:x", .text = "x" };
+	const int listed = call_play_list(txn, id, plays, CALL_PLAYS_MAX);
+	struct call_input input = {
+		.kind = kinds[(size_t)random() %
+		    (sizeof(kinds) / sizeof(kinds[0]))],
+		.play = &made,
+		.gather = { .timeout_ms = 1000, .expected = 2 },
+		.digit = '1',
+		.interrupt = random() % 2 == 0,
+	};
+	struct call_step step;
+	int rc;
+
+	assert_true(listed >= 0);
+	if (listed > 0)
+		input.play_id = plays[random() % listed];
+	rc = call_table_step(txn, id, &input, &now, &step);
+	assert_true(rc == 0 || rc == -KAP_STATE || rc == -KAP_NOENT);
+}
+
 /* A random life of many calls; in the end all must be gone and add up. */
 static void
 test_sums(void **state)
@@ -346,6 +638,7 @@ test_sums(void **state)
 		(void)!step_call(txn, id,
 		    (enum call_input_kind)(random() % CALL_INPUT_COUNT),
 		    (unsigned)random() % 4, &step);
+		play_at_random(txn, id, n + 1);
 		account = get_account(txn);
 		assert_int_equal(account.live,
 		    count(txn, STORE_CALLS_BY_KEY));
@@ -382,6 +675,7 @@ test_sums(void **state)
 	assert_int_equal(count(txn, STORE_CALLS), 0);
 	assert_int_equal(count(txn, STORE_CALL_COLD), 0);
 	assert_int_equal(count(txn, STORE_COMMANDS), 0);
+	assert_int_equal(count(txn, STORE_PLAYS), 0);
 	assert_int_equal(count(txn, STORE_TIMERS), 0);
 	assert_int_equal(store_commit(&txn), 0);
 }
@@ -400,6 +694,16 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_lists, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_hangup_jumps_the_queue,
 		    setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_playback, setup,
+		    teardown),
+		cmocka_unit_test_setup_teardown(test_playbacks_stop, setup,
+		    teardown),
+		cmocka_unit_test_setup_teardown(test_most_playbacks_stop,
+		    setup, teardown),
+		cmocka_unit_test_setup_teardown(test_playbacks_at_the_end,
+		    setup, teardown),
+		cmocka_unit_test_setup_teardown(test_settle_play, setup,
+		    teardown),
 		cmocka_unit_test_setup_teardown(test_sums, setup, teardown),
 	};
 

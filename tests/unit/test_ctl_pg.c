@@ -259,7 +259,7 @@ test_keys_usage(void **state)
 		"keys create a\x01b", "keys create a --caller-id 123",
 		"keys show", "keys list x",
 		"keys credits a", "keys credits a 0", "keys credits a five",
-		"trunks", "trunks nonsense", "trunks add", "trunks add a/b",
+		"trunks nonsense", "trunks add", "trunks add a/b",
 		"trunks add a --template PJSIP/x",
 		"trunks add a --template X/{number}&Y/{number}",
 		"trunks assign a", "trunks assign a b --position x",

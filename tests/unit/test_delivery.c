@@ -220,6 +220,34 @@ test_request(void **arg)
 	assert_non_null(strstr(note->body, "\"event\":\"call.initiated\""));
 }
 
+/* What an event tells beyond the call is in its body. */
+static void
+test_detail(void **arg)
+{
+	struct state *state = *arg;
+	const unsigned sequence = CALL_EV_TTS_PLAYED + 1;
+	char id[WEBHOOK_EVENT_ID_SIZE];
+	char text[32];
+	unsigned seen = 0;
+
+	webhook_fixture_add(state->scratch.store, 88, state->url, sequence);
+	open_sender(state);
+	run_until(state, all_gone);
+	(void)snprintf(id, sizeof(id), "evt_1720012345.88_%u", sequence);
+	(void)snprintf(text, sizeof(text), ":\"text %u\"", sequence);
+	for (unsigned i = 0; i < state->sink.count; i++) {
+		const struct http_sink_note *note = &state->sink.notes[i];
+
+		if (strcmp(note->id, id) != 0)
+			continue;
+		assert_non_null(strstr(note->body,
+		    "\"event\":\"tts.played\""));
+		assert_non_null(strstr(note->body, text));
+		seen++;
+	}
+	assert_int_equal(seen, 1);
+}
+
 /* Events that come while it runs, with a ring and one ring for many. */
 static void
 test_wake(void **arg)
@@ -633,7 +661,8 @@ test_late_event_of_one_left(void **arg)
 	assert_int_equal(store_begin_write(state->scratch.store, &txn), 0);
 	assert_int_equal(store_put(txn, STORE_CALLS, event.call.id,
 	    strlen(event.call.id), &event.call, sizeof(event.call)), 0);
-	assert_int_equal(webhook_queue_append(txn, &event), 0);
+	assert_int_equal(webhook_queue_append(txn, &event,
+	    NULL), 0);
 	assert_int_equal(store_commit(&txn), 0);
 	sender_wake(state->sender);
 	run_until(state, all_gone);
@@ -842,6 +871,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_in_order),
 		TEST(test_request),
+		TEST(test_detail),
 		TEST(test_wake),
 		TEST(test_retry_holds_up_nothing),
 		TEST(test_retry),

@@ -24,8 +24,10 @@
 #define KEEP_MS 86400000LL
 #define CALL_1 "1720012345.1001"
 #define CALL_2 "1720012345.2001"
+#define LATER 2U /* strings that came to the cold record with these keys */
 
-static const struct call_now now = { WALL_MS, NOW_MS, 5000 };
+static const struct call_now now = { .wall_ms = WALL_MS,
+	.boot_ms = NOW_MS, .originate_timeout_ms = 5000 };
 
 static int
 setup(void **state)
@@ -968,18 +970,19 @@ test_an_older_cold_record(void **state)
 	    strlen(CALL_1), &value), 0);
 	memcpy(words, value.data, sizeof(words));
 	head = (3 + (size_t)words[1]) * sizeof(uint16_t);
-	words[1]--;
+	words[1] = (uint16_t)(words[1] - LATER);
 	memcpy(bytes, words, sizeof(words));
 	memcpy(bytes + sizeof(words), (const uint8_t *)value.data +
-	    sizeof(words), head - sizeof(words) - sizeof(uint16_t));
-	memcpy(bytes + head - sizeof(uint16_t),
+	    sizeof(words), head - sizeof(words) - LATER * sizeof(uint16_t));
+	memcpy(bytes + head - LATER * sizeof(uint16_t),
 	    (const uint8_t *)value.data + head, value.len - head);
 	assert_int_equal(store_put(txn, STORE_CALL_COLD, CALL_2,
-	    strlen(CALL_2), bytes, value.len - sizeof(uint16_t)), 0);
+	    strlen(CALL_2), bytes, value.len - LATER * sizeof(uint16_t)), 0);
 	assert_int_equal(call_cold_get(txn, CALL_2, &cold), 0);
 	assert_string_equal(cold.webhook_url, "https://example.com/hook");
 	assert_string_equal(cold.endpoints[0], "PJSIP/00x@one");
 	assert_string_equal(cold.idempotency, "");
+	assert_string_equal(cold.amd, "");
 	store_abort(&txn);
 }
 

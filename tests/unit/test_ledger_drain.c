@@ -214,6 +214,10 @@ test_what_is_written(void **state)
 	busy.call.hangup_cause = 0;
 	busy.call.answered_ms = 0;
 	busy.call.caller_id[0] = '\0';
+	busy.call.amd_status = CALL_AMD_MACHINE;
+	/* cut within a character */
+	(void)snprintf(busy.call.amd_cause, sizeof(busy.call.amd_cause), "%s",
+	    "LONGGREETING-1500-1500\xc3");
 	(void)snprintf(busy.trunk, sizeof(busy.trunk), "%s",
 	    "a \"b\" \\c, {NULL}");
 	append(&bench, &busy);
@@ -234,10 +238,11 @@ test_what_is_written(void **state)
 	    "|2025-10-09 08:53:25+00|2025-10-09 08:54:10.001+00");
 	check_text("SELECT concat_ws('|', call_id, coalesce(caller_id, '-'),"
 	    " trunk, status, end_reason, coalesce(hangup_cause, -1),"
-	    " duration_s, coalesce(recording, '-'),"
+	    " amd_status, amd_cause, duration_s, coalesce(recording, '-'),"
 	    " coalesce(answered_at::text, '-'))"
 	    " FROM call_logs WHERE NOT was_answered",
-	    "1760000000.1000002|-|a \"b\" \\c, {NULL}|busy|busy|-1|0|-|-");
+	    "1760000000.1000002|-|a \"b\" \\c, {NULL}|busy|busy|-1|MACHINE"
+	    "|LONGGREETING-1500-1500|0|-|-");
 	check_text("SELECT concat_ws('|', recording_id, call_id, api_key_id,"
 	    " filename, duration_s, size_bytes) FROM recordings",
 	    "call-1760000000.1000001-1760000005100|1760000000.1000001|1"

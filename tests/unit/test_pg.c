@@ -137,7 +137,8 @@ test_results_come_in_order(void **state)
 	RUN_UNTIL(loop.base, loop.answer_count == 100);
 	for (int i = 0; i < 100; i++) {
 		assert_int_equal(loop.answers[i].rc, 0);
-		assert_int_equal(atoll(loop.answers[i].value), i * 2);
+		assert_int_equal(strtoll(loop.answers[i].value, NULL,
+		    10), i * 2);
 	}
 	close_loop(&loop);
 }

@@ -136,8 +136,8 @@ step(struct store_txn *txn, const char *call_id, enum call_input_kind kind)
 {
 	const struct call_input input = { .kind = kind,
 		.at_ms = clock_wall_ms(), .cause = 16, .duration_s = 1 };
-	const struct call_now now = { clock_wall_ms(), clock_deadline_ms(),
-		5000 };
+	const struct call_now now = { .wall_ms = clock_wall_ms(),
+		.boot_ms = clock_deadline_ms(), .originate_timeout_ms = 5000 };
 	struct call_step done;
 
 	assert_int_equal(call_table_step(txn, call_id, &input, &now, &done),
@@ -153,9 +153,9 @@ make_call(struct store_txn *txn, struct recorded *recorded)
 		CALL_IN_RECORDING_STARTED, CALL_IN_RECORDING_FINISHED,
 		CALL_IN_DESTROYED };
 	const struct call_cold cold = { "https://hook.example/", "", "", 1,
-		{ "carrier" }, { "PJSIP/0014155550100@carrier" }, "" };
-	const struct call_now now = { clock_wall_ms(), clock_deadline_ms(),
-		5000 };
+		{ "carrier" }, { "PJSIP/0014155550100@carrier" }, "", "" };
+	const struct call_now now = { .wall_ms = clock_wall_ms(),
+		.boot_ms = clock_deadline_ms(), .originate_timeout_ms = 5000 };
 	struct call call = { .key_id = 1, .trunk_count = 1,
 		.ring_timeout_s = 30, .max_duration_s = 3600,
 		.flags = CALL_F_RECORD | CALL_F_WEBHOOK,

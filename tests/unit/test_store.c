@@ -428,6 +428,41 @@ test_deadlines_over_a_reboot(void **state)
 	assert_in_range(clock_deadline_ms() - before_ms, 0, 60000);
 }
 
+/* Who only looks sees all, writes nothing, and makes nothing. */
+static void
+test_open_to_read(void **state)
+{
+	struct store_fixture *fixture = *state;
+	struct store_txn *txn = begin_write(fixture);
+	struct kap_errmsg msg = { "" };
+	const int64_t before_ms = clock_deadline_ms() - clock_boot_ms();
+	struct store *reader = NULL;
+	struct store_value value;
+	char none[80];
+
+	assert_int_equal(store_put(txn, STORE_TRUNKS, "a", 1, "one", 3), 0);
+	assert_int_equal(store_commit(&txn), 0);
+	store_close(&fixture->store);
+	clock_set_deadline_shift(0);
+	assert_int_equal(store_open_to_read(&reader, fixture->dir, 16, &msg),
+	    0);
+	assert_in_range(clock_deadline_ms() - clock_boot_ms(), before_ms - 1,
+	    before_ms + 1);
+	assert_int_equal(store_begin_read(reader, &txn), 0);
+	assert_int_equal(store_get(txn, STORE_TRUNKS, "a", 1, &value), 0);
+	assert_memory_equal(value.data, "one", 3);
+	assert_int_equal(store_get(txn, STORE_CALLS, "a", 1, &value),
+	    -KAP_NOENT);
+	store_end_read(&txn);
+	assert_int_not_equal(store_begin_write(reader, &txn), 0);
+	store_close(&reader);
+
+	snprintf(none, sizeof(none), "%s/none", fixture->dir);
+	assert_int_not_equal(store_open_to_read(&reader, none, 16, &msg), 0);
+	assert_non_null(strstr(msg.text, none));
+	assert_int_not_equal(access(none, F_OK), 0);
+}
+
 int
 main(void)
 {
@@ -450,6 +485,8 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_not_ours, setup,
 		    teardown),
 		cmocka_unit_test_setup_teardown(test_other_layout, setup,
+		    teardown),
+		cmocka_unit_test_setup_teardown(test_open_to_read, setup,
 		    teardown),
 		cmocka_unit_test_setup_teardown(test_deadlines_over_a_reboot,
 		    setup, teardown),

@@ -141,13 +141,14 @@ test_calls(void **arg)
 static void
 add_command(struct state *state, unsigned number, int64_t queued_ms)
 {
+	const struct outbox_order order = { .kind = CALL_CMD_HANGUP };
 	struct call call = { .version = CALL_VERSION };
 	struct command command;
 	char key[64];
 	size_t len;
 
 	(void)snprintf(call.id, sizeof(call.id), "1800000000.%u", number);
-	must(outbox_append(state->txn, &call, CALL_CMD_HANGUP));
+	must(outbox_append(state->txn, &call, &order));
 	must(outbox_get(state->txn, call.id, call.command_seq, &command));
 	/* it is of now, or it would be no age */
 	assert_true(clock_wall_ms() - command.queued_ms < 60000);
@@ -188,7 +189,7 @@ test_queues(void **arg)
 	for (unsigned i = 0; i < 3; i++) {
 		(void)snprintf(event.call.id, sizeof(event.call.id),
 		    "1800000000.%u", i);
-		must(webhook_queue_append(state->txn, &event));
+		must(webhook_queue_append(state->txn, &event, NULL));
 		entry.at_ms = 1700000000000 + i;
 		must(ledger_queue_append(state->txn, &entry));
 		must(recording_queue_append(state->txn, &job));

@@ -1,5 +1,5 @@
 /*
- * The queue's two tables, in a real store.
+ * The queue's two tables and its details, in a real store.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -87,6 +87,19 @@ test_names(void **state)
 		[CALL_EV_ENDED] = "call.ended",
 		[CALL_EV_RECORDING_STARTED] = "recording.started",
 		[CALL_EV_RECORDING_COMPLETED] = "recording.completed",
+		[CALL_EV_REROUTED] = "call.rerouted",
+		[CALL_EV_AMD_RESULT] = "amd.result",
+		[CALL_EV_DTMF] = "dtmf.received",
+		[CALL_EV_GATHER_STARTED] = "gather.started",
+		[CALL_EV_GATHER_PROGRESS] = "gather.progress",
+		[CALL_EV_GATHER_COMPLETE] = "gather.complete",
+		[CALL_EV_GATHER_TIMEOUT] = "gather.timeout",
+		[CALL_EV_TTS_PLAYED] = "tts.played",
+		[CALL_EV_PLAYBACK_FINISHED] = "playback.finished",
+		[CALL_EV_PLAYBACK_FAILED] = "playback.failed",
+		[CALL_EV_TRANSFERRED] = "call.transferred",
+		[CALL_EV_TRANSFER_FAILED] = "call.transfer_failed",
+		[CALL_EV_RECORDING_STOPPED] = "recording.stopped",
 	};
 
 	(void)state;
@@ -273,6 +286,156 @@ test_record_sizes(void **state)
 	assert_string_equal(out[1].call.caller_id, "19172452367");
 }
 
+/* ---- details ---- */
+
+static struct webhook_event
+append_detailed(const struct call_event_detail *detail)
+{
+	struct webhook_event event = { .kind = CALL_EV_TTS_PLAYED,
+		.call = webhook_fixture_call(1) };
+	struct store_txn *txn;
+
+	assert_int_equal(store_begin_write(fixture.store, &txn), 0);
+	assert_int_equal(webhook_queue_append(txn, &event, detail), 0);
+	assert_int_equal(store_commit(&txn), 0);
+	return event;
+}
+
+static struct call_event_detail
+get_detail(uint64_t number)
+{
+	struct call_event_detail detail;
+	struct store_txn *txn;
+
+	/* whatever was there before is no part of the answer */
+	memset(&detail, 0x5a, sizeof(detail));
+	assert_int_equal(store_begin_read(fixture.store, &txn), 0);
+	assert_int_equal(webhook_queue_get_detail(txn, number, &detail), 0);
+	store_end_read(&txn);
+	return detail;
+}
+
+static size_t
+detail_len(uint64_t number)
+{
+	struct store_value value;
+	struct store_txn *txn;
+	uint8_t key[8];
+
+	store_put_be64(key, number);
+	assert_int_equal(store_begin_read(fixture.store, &txn), 0);
+	assert_int_equal(store_get(txn, STORE_WEBHOOK_DETAILS, key,
+	    sizeof(key), &value), 0);
+	store_end_read(&txn);
+	return value.len;
+}
+
+/* The text is the last member, and only what there is of it is written. */
+static void
+test_detail(void **state)
+{
+	static const size_t lengths[] = { 0, 1, 17, CALL_PLAY_TEXT_SIZE - 1 };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
+		struct call_event_detail detail = {
+			.version = CALL_EVENT_DETAIL_VERSION,
+			.gather_end = CALL_GATHER_TIMED_OUT,
+			.expected = CALL_DIGITS_MAX,
+			.digit = '#',
+			.digit_ms = 100,
+			.cause = 34,
+			.play = { .kind = CALL_PLAY_SPEECH, .ms = INT64_MAX },
+			.digits = "12",
+			.other_id = "1720012345.89",
+		};
+		struct call_event_detail found;
+		struct webhook_event event;
+
+		memset(detail.text, 'x', lengths[i]);
+		event = append_detailed(&detail);
+		assert_int_equal(detail_len(event.number),
+		    offsetof(struct call_event_detail, text) + lengths[i] + 1);
+		found = get_detail(event.number);
+		assert_memory_equal(&found, &detail, sizeof(found));
+	}
+}
+
+/* An event without one has zeroes, and no record. */
+static void
+test_no_detail(void **state)
+{
+	const struct call_event_detail nothing = { 0 };
+	const struct webhook_event event = append_detailed(NULL);
+	const struct call_event_detail found = get_detail(event.number);
+
+	(void)state;
+	assert_memory_equal(&found, &nothing, sizeof(found));
+	assert_int_equal(webhook_fixture_count(fixture.store,
+	    STORE_WEBHOOK_DETAILS), 0);
+}
+
+/* It stays while the event is put off, and goes with it. */
+static void
+test_detail_life(void **state)
+{
+	const struct call_event_detail detail = { .digit = '7',
+		.text = "hello" };
+	const struct webhook_event first = append_detailed(&detail);
+	const struct webhook_event second = append_detailed(&detail);
+	struct store_txn *txn;
+
+	(void)state;
+	postpone(&first, 0, 2000);
+	assert_string_equal(get_detail(first.number).text, "hello");
+	assert_int_equal(store_begin_write(fixture.store, &txn), 0);
+	assert_int_equal(webhook_queue_defer(txn, &first, 2000, 3000), 0);
+	assert_int_equal(store_commit(&txn), 0);
+	assert_int_equal(get_detail(first.number).digit, '7');
+	/* not where it is any more: neither it nor its detail goes */
+	remove_event(&first, 0);
+	remove_event(&first, 2000);
+	assert_string_equal(get_detail(first.number).text, "hello");
+	remove_event(&first, 3000);
+	assert_string_equal(get_detail(first.number).text, "");
+	/* another's is none of its business */
+	assert_string_equal(get_detail(second.number).text, "hello");
+	remove_event(&second, 0);
+	assert_int_equal(webhook_fixture_count(fixture.store,
+	    STORE_WEBHOOK_DETAILS), 0);
+}
+
+/* A detail that an older or a newer program wrote, or that was damaged. */
+static void
+test_detail_sizes(void **state)
+{
+	struct call_event_detail detail = { .digit = '7' };
+	uint8_t record[sizeof(detail) + 40];
+	struct call_event_detail found;
+	struct store_txn *txn;
+	uint8_t key[8];
+
+	(void)state;
+	memset(detail.text, 'x', sizeof(detail.text)); /* no NUL */
+	memset(record, 'y', sizeof(record));
+	memcpy(record, &detail, sizeof(detail));
+	assert_int_equal(store_begin_write(fixture.store, &txn), 0);
+	store_put_be64(key, 5);
+	assert_int_equal(store_put(txn, STORE_WEBHOOK_DETAILS, key,
+	    sizeof(key), record, offsetof(struct call_event_detail, cause)),
+	    0);
+	store_put_be64(key, 6);
+	assert_int_equal(store_put(txn, STORE_WEBHOOK_DETAILS, key,
+	    sizeof(key), record, sizeof(record)), 0);
+	assert_int_equal(store_commit(&txn), 0);
+	found = get_detail(5);
+	assert_int_equal(found.digit, '7');
+	assert_string_equal(found.text, "");
+	assert_int_equal(found.play.ms, 0);
+	found = get_detail(6);
+	assert_int_equal(strlen(found.text), sizeof(found.text) - 1);
+}
+
 int
 main(void)
 {
@@ -286,6 +449,10 @@ main(void)
 		TEST(test_defer),
 		TEST(test_same_deadline),
 		TEST(test_record_sizes),
+		TEST(test_detail),
+		TEST(test_no_detail),
+		TEST(test_detail_life),
+		TEST(test_detail_sizes),
 	};
 #undef TEST
 

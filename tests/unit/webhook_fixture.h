@@ -121,7 +121,10 @@ webhook_fixture_must(int rc)
 	}
 }
 
-/* Append the events 1..count of a call that has none yet. */
+/*
+ * Append the events 1..count of a call that has none yet, each of another
+ * kind; those that tell more than the call have the text "text <sequence>".
+ */
 static inline void
 webhook_fixture_add_in(struct store_txn *txn, unsigned number,
     const char *url, unsigned count)
@@ -140,9 +143,13 @@ webhook_fixture_add_in(struct store_txn *txn, unsigned number,
 			.at_ms = WEBHOOK_FIXTURE_AT_MS,
 			.call = call,
 		};
+		struct call_event_detail detail = { .version =
+			CALL_EVENT_DETAIL_VERSION };
 
+		(void)snprintf(detail.text, sizeof(detail.text), "text %u", i);
 		event.call.sequence = i;
-		webhook_fixture_must(webhook_queue_append(txn, &event));
+		webhook_fixture_must(webhook_queue_append(txn, &event,
+		    event.kind >= CALL_EV_REROUTED ? &detail : NULL));
 	}
 }
 
@@ -169,12 +176,13 @@ webhook_fixture_count(struct store *store, enum store_table table)
 	return count;
 }
 
-/* Records of the four tables that a delivered event leaves empty. */
+/* Records of the tables that a delivered event leaves empty. */
 static inline uint64_t
 webhook_fixture_left(struct store *store)
 {
 	return webhook_fixture_count(store, STORE_WEBHOOKS) +
 	    webhook_fixture_count(store, STORE_WEBHOOK_RETRY) +
+	    webhook_fixture_count(store, STORE_WEBHOOK_DETAILS) +
 	    webhook_fixture_count(store, STORE_CALLS) +
 	    webhook_fixture_count(store, STORE_CALL_COLD);
 }
