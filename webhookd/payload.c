@@ -8,33 +8,11 @@
 #include <stdio.h>
 #include <string.h>
 
-#include <cjson/cJSON.h>
+#include "payload_internal.h"
+#include "shared/amd_words.h"
 
-#include "shared/clock.h"
-
-#define WAV_NAME_SIZE (CALL_RECORDING_SIZE + sizeof(".wav"))
-#define WAV_URL_SIZE (WAV_NAME_SIZE + 32)
-
-/*
- * What the tree refers to while it is printed. One for each rendering, on the
- * stack.
- */
-struct payload {
-	const struct webhook_event *event;
-	const struct call_cold *cold;
-	char event_id[WEBHOOK_EVENT_ID_SIZE];
-	char at[CLOCK_ISO_SIZE];
-	char answered_at[CLOCK_ISO_SIZE];
-	char cause[8];
-	char recording_id[CALL_RECORDING_SIZE];
-	char wav_name[WAV_NAME_SIZE];
-	char wav_url[WAV_URL_SIZE];
-	bool ok; /* false once memory ran out */
-};
-
-/* Takes `item`, which may be NULL when memory ran out. Keys are literals. */
-static void
-add(struct payload *payload, cJSON *to, const char *key, cJSON *item)
+void
+payload_add(struct payload *payload, cJSON *to, const char *key, cJSON *item)
 {
 	if (item == NULL || !cJSON_AddItemToObjectCS(to, key, item)) {
 		cJSON_Delete(item);
@@ -42,42 +20,102 @@ add(struct payload *payload, cJSON *to, const char *key, cJSON *item)
 	}
 }
 
-static void
-add_text(struct payload *payload, cJSON *to, const char *key,
+void
+payload_add_text(struct payload *payload, cJSON *to, const char *key,
     const char *text)
 {
-	add(payload, to, key, cJSON_CreateStringReference(text));
+	payload_add(payload, to, key, cJSON_CreateStringReference(text));
 }
 
 /* cJSON's own number is a double: it prints slowly, and rounds. */
-static void
-add_number(struct payload *payload, cJSON *to, const char *key,
+void
+payload_add_number(struct payload *payload, cJSON *to, const char *key,
     uint64_t number)
 {
 	char text[24];
 
 	(void)snprintf(text, sizeof(text), "%" PRIu64, number);
-	add(payload, to, key, cJSON_CreateRaw(text));
+	payload_add(payload, to, key, cJSON_CreateRaw(text));
+}
+
+void
+payload_add_bool(struct payload *payload, cJSON *to, const char *key,
+    bool value)
+{
+	payload_add(payload, to, key, cJSON_CreateBool(value));
+}
+
+void
+payload_add_cause(struct payload *payload, cJSON *to, unsigned cause,
+    unsigned sip_code)
+{
+	(void)snprintf(payload->cause, sizeof(payload->cause), "%u", cause);
+	payload_add_text(payload, to, "hangupCause", payload->cause);
+	if (sip_code != 0)
+		payload_add_number(payload, to, "sipCode", sip_code);
+}
+
+const char *
+payload_trunk_name(const struct payload *payload, unsigned n)
+{
+	const struct call_cold *cold = payload->cold;
+
+	return n >= 1 && n <= cold->trunk_count ?
+	    cold->trunk_names[n - 1] : "";
+}
+
+void
+payload_add_attempts(struct payload *payload, cJSON *to)
+{
+	const struct call *call = &payload->event->call;
+
+	payload_add_number(payload, to, "trunkAttempts",
+	    call_trunks_tried(call));
+	payload_add_number(payload, to, "totalTrunks", call->trunk_count);
+}
+
+/* When there was a verdict, or none could come any more. */
+static void
+add_decided_at(struct payload *payload, cJSON *to, int64_t at_ms)
+{
+	if (at_ms == 0) {
+		payload_add(payload, to, "decidedAt", cJSON_CreateNull());
+		return;
+	}
+	clock_format_iso(at_ms, payload->decided_at);
+	payload_add_text(payload, to, "decidedAt", payload->decided_at);
 }
 
 static void
-add_bool(struct payload *payload, cJSON *to, const char *key, bool value)
+add_amd(struct payload *payload, cJSON *to)
 {
-	add(payload, to, key, cJSON_CreateBool(value));
-}
-
-static void
-add_amd(struct payload *payload, cJSON *to, const struct call *call)
-{
+	const struct call *call = &payload->event->call;
+	const enum call_amd status = (enum call_amd)call->amd_status;
 	cJSON *amd = cJSON_CreateObject();
 
 	if (amd != NULL) {
-		add_text(payload, amd, "status",
-		    call_amd_name((enum call_amd)call->amd_status));
-		add_text(payload, amd, "cause", "");
-		add_number(payload, amd, "confidence", 0);
+		amd_cause_word(call->amd_cause, payload->amd_cause);
+		payload_add_text(payload, amd, "status",
+		    call_amd_name(status));
+		payload_add_text(payload, amd, "cause", payload->amd_cause);
+		payload_add(payload, amd, "confidence", cJSON_CreateNumber(
+		    amd_confidence(status, payload->amd_cause)));
+		payload_add_text(payload, amd, "detail", call->amd_cause);
+		add_decided_at(payload, amd, call->amd_decided_ms);
 	}
-	add(payload, to, "amd", amd);
+	payload_add(payload, to, "amd", amd);
+}
+
+/*
+ * The call's own, but for a transfer that failed: that tells how the second
+ * leg ended, while the call itself lives on.
+ */
+static const char *
+status_of(const struct payload *payload)
+{
+	return call_status_name((enum call_status)(
+	    payload->event->kind == CALL_EV_TRANSFER_FAILED ?
+	    payload->detail->other_status : payload->event->call.status));
 }
 
 /* What every event has. */
@@ -89,27 +127,30 @@ add_common(struct payload *payload, cJSON *to)
 
 	webhook_event_id(event, payload->event_id);
 	clock_format_iso(event->at_ms, payload->at);
-	add_text(payload, to, "eventId", payload->event_id);
-	add_number(payload, to, "sequence", call->sequence);
-	add_text(payload, to, "callId", call->id);
-	add_text(payload, to, "timestamp", payload->at);
-	add_text(payload, to, "event",
+	payload_add_text(payload, to, "eventId", payload->event_id);
+	payload_add_number(payload, to, "sequence", call->sequence);
+	payload_add_text(payload, to, "callId", call->id);
+	payload_add_text(payload, to, "timestamp", payload->at);
+	payload_add_text(payload, to, "event",
 	    webhook_event_name((enum call_event_kind)event->kind));
-	add_text(payload, to, "status",
-	    call_status_name((enum call_status)call->status));
-	add_text(payload, to, "number", call->number);
-	add_text(payload, to, "to", call->number);
-	add_text(payload, to, "callerId", call->caller_id);
-	add_text(payload, to, "from", call->caller_id);
-	add_amd(payload, to, call);
+	payload_add_text(payload, to, "status", status_of(payload));
+	payload_add_text(payload, to, "number", call->number);
+	payload_add_text(payload, to, "to", call->number);
+	payload_add_text(payload, to, "callerId", call->caller_id);
+	payload_add_text(payload, to, "from", call->caller_id);
+	add_amd(payload, to);
 	/* verbatim: no number of the customer's is rounded on its way */
-	add(payload, to, "metadata", cJSON_CreateRaw(
+	payload_add(payload, to, "metadata", cJSON_CreateRaw(
 	    payload->cold->metadata[0] == '{' ? payload->cold->metadata :
 	    "{}"));
 	if (call->answered_ms != 0) {
 		clock_format_iso(call->answered_ms, payload->answered_at);
-		add_text(payload, to, "answeredAt", payload->answered_at);
+		payload_add_text(payload, to, "answeredAt",
+		    payload->answered_at);
 	}
+	if ((call->flags & CALL_F_SECOND_LEG) != 0)
+		payload_add_text(payload, to, "forwardedFrom",
+		    call->other_id);
 }
 
 static void
@@ -126,15 +167,14 @@ static void
 add_initiated(struct payload *payload, cJSON *to)
 {
 	const struct call *call = &payload->event->call;
-	const struct call_cold *cold = payload->cold;
-	const unsigned tried = call->attempt > 0 ? call->attempt : 1;
 
-	add_text(payload, to, "trunk", tried <= cold->trunk_count ?
-	    cold->trunk_names[tried - 1] : "");
-	add_number(payload, to, "trunkAttempts", tried);
-	add_number(payload, to, "totalTrunks", call->trunk_count);
-	add_number(payload, to, "ringTimeoutSeconds", call->ring_timeout_s);
-	add_bool(payload, to, "useAmd", (call->flags & CALL_F_USE_AMD) != 0);
+	payload_add_text(payload, to, "trunk", payload_trunk_name(payload,
+	    call->attempt > 0 ? call->attempt : 1));
+	payload_add_attempts(payload, to);
+	payload_add_number(payload, to, "ringTimeoutSeconds",
+	    call->ring_timeout_s);
+	payload_add_bool(payload, to, "useAmd",
+	    (call->flags & CALL_F_USE_AMD) != 0);
 }
 
 static void
@@ -144,18 +184,19 @@ add_ended_recording(struct payload *payload, cJSON *to)
 	cJSON *recording;
 
 	if ((call->flags & CALL_F_RECORDED) == 0 || call->recording_ms == 0) {
-		add(payload, to, "recording", cJSON_CreateNull());
+		payload_add(payload, to, "recording", cJSON_CreateNull());
 		return;
 	}
 	name_recording(payload);
 	recording = cJSON_CreateObject();
 	if (recording != NULL) {
-		add_text(payload, recording, "filename", payload->wav_name);
-		add_text(payload, recording, "recordingId",
+		payload_add_text(payload, recording, "filename",
+		    payload->wav_name);
+		payload_add_text(payload, recording, "recordingId",
 		    payload->recording_id);
-		add_bool(payload, recording, "active", false);
+		payload_add_bool(payload, recording, "active", false);
 	}
-	add(payload, to, "recording", recording);
+	payload_add(payload, to, "recording", recording);
 }
 
 static void
@@ -164,31 +205,30 @@ add_ended(struct payload *payload, cJSON *to)
 	const struct call *call = &payload->event->call;
 	const uint32_t duration_s = call_duration_s(call, call->ended_ms);
 
-	(void)snprintf(payload->cause, sizeof(payload->cause), "%u",
-	    call->hangup_cause);
-	add_text(payload, to, "endReason",
+	payload_add_text(payload, to, "endReason",
 	    call_end_reason_name((enum call_end_reason)call->end_reason));
-	add_text(payload, to, "hangupCause", payload->cause);
-	add_bool(payload, to, "wasAnswered",
+	payload_add_cause(payload, to, call->hangup_cause, call->sip_code);
+	payload_add_bool(payload, to, "wasAnswered",
 	    (call->flags & CALL_F_WAS_ANSWERED) != 0);
 	add_ended_recording(payload, to);
-	add_number(payload, to, "callDuration", duration_s);
-	add_number(payload, to, "duration", duration_s);
+	payload_add_number(payload, to, "callDuration", duration_s);
+	payload_add_number(payload, to, "duration", duration_s);
 }
 
 static void
 add_recording(struct payload *payload, cJSON *to)
 {
 	name_recording(payload);
-	add_text(payload, to, "filename", payload->wav_name);
-	add_text(payload, to, "recordingId", payload->recording_id);
-	add_text(payload, to, "method", "bridge");
+	payload_add_text(payload, to, "filename", payload->wav_name);
+	payload_add_text(payload, to, "recordingId", payload->recording_id);
+	payload_add_text(payload, to, "method", "bridge");
 	if (payload->event->kind != CALL_EV_RECORDING_COMPLETED)
 		return;
-	add_number(payload, to, "duration",
+	payload_add_number(payload, to, "duration",
 	    payload->event->recording_duration_s);
-	add_number(payload, to, "size", payload->event->recording_size_bytes);
-	add_text(payload, to, "recordingUrl", payload->wav_url);
+	payload_add_number(payload, to, "size",
+	    payload->event->recording_size_bytes);
+	payload_add_text(payload, to, "recordingUrl", payload->wav_url);
 }
 
 /* What this kind of event has beyond the others. */
@@ -203,21 +243,23 @@ add_special(struct payload *payload, cJSON *to)
 		add_ended(payload, to);
 		break;
 	case CALL_EV_RECORDING_STARTED:
+	case CALL_EV_RECORDING_STOPPED:
 	case CALL_EV_RECORDING_COMPLETED:
 		add_recording(payload, to);
 		break;
-	case CALL_EV_RINGING:
-	case CALL_EV_ANSWERED:
-	case CALL_EV_COUNT:
+	default:
+		payload_add_control(payload, to);
 		break;
 	}
 }
 
 int
-payload_render(const struct webhook_event *event, const struct call_cold *cold,
+payload_render(const struct webhook_event *event,
+    const struct call_event_detail *detail, const struct call_cold *cold,
     char out[PAYLOAD_MAX], size_t *len_out)
 {
-	struct payload payload = { .event = event, .cold = cold, .ok = true };
+	struct payload payload = { .event = event, .detail = detail,
+		.cold = cold, .ok = true };
 	cJSON *root = cJSON_CreateObject();
 	int rc = -KAP_NOMEM;
 

@@ -312,13 +312,14 @@ leave_event(struct sender *sender, struct target *target,
 
 static enum intake
 schedule_event(struct sender *sender, struct target *target,
-    const struct webhook_event *event, const struct call_cold *cold,
+    const struct webhook_event *event,
+    const struct call_event_detail *detail, const struct call_cold *cold,
     int64_t due_ms)
 {
 	char body[PAYLOAD_MAX];
 	size_t body_len;
 	struct delivery *delivery;
-	const int rc = payload_render(event, cold, body, &body_len);
+	const int rc = payload_render(event, detail, cold, body, &body_len);
 
 	if (rc == -KAP_TOOBIG) {
 		log_error("webhook dropped: it can't be rendered",
@@ -351,6 +352,7 @@ take_event(struct sender *sender, struct store_txn *txn,
 {
 	const enum delivery_kind kind = due_ms == 0 ? DELIVERY_FIRST :
 	    DELIVERY_RETRY;
+	struct call_event_detail detail;
 	struct call_cold cold;
 	struct target *target;
 	int rc;
@@ -377,7 +379,10 @@ take_event(struct sender *sender, struct store_txn *txn,
 		return leave_event(sender, target, event, due_ms);
 	if (target->open[DELIVERY_RETRY] <= target->limit / 2)
 		target->deferred = 0;
-	return schedule_event(sender, target, event, &cold, due_ms);
+	rc = webhook_queue_get_detail(txn, event->number, &detail);
+	if (rc != 0)
+		return fail_intake(sender, rc);
+	return schedule_event(sender, target, event, &detail, &cold, due_ms);
 }
 
 /*
