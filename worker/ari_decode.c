@@ -17,6 +17,8 @@
 
 #define OLDEST_MS 3600000 /* an event's time is at most this far back */
 #define CAUSE_MAX 127
+#define SIP_CODE_MIN 300 /* a final answer that is no yes */
+#define SIP_CODE_MAX 699
 #define SMALL_TEXT 4096
 
 struct decode {
@@ -98,6 +100,9 @@ decode_dial(const struct decode *decode)
 		input->kind = CALL_IN_RINGING;
 	else if (strcmp(status, "ANSWER") == 0)
 		input->kind = CALL_IN_UP;
+	else if (strcmp(status, "PROGRESS") == 0 ||
+	    strcmp(status, "PROCEEDING") == 0)
+		input->kind = CALL_IN_PROGRESS;
 	return find_channel(decode, "peer");
 }
 
@@ -113,6 +118,64 @@ decode_state_change(const struct decode *decode)
 	return on_channel(decode, CALL_IN_SEEN);
 }
 
+/*
+ * A snoop channel that comes back from the dialplan brings AMD's verdict: the
+ * arguments "amd", status, cause. Before that it has none.
+ */
+static enum call_amd
+amd_of(const char *status)
+{
+	if (strcmp(status, "HUMAN") == 0)
+		return CALL_AMD_HUMAN;
+	if (strcmp(status, "MACHINE") == 0)
+		return CALL_AMD_MACHINE;
+	return CALL_AMD_UNKNOWN;
+}
+
+/* Asterisk's own words, as far as they are of its form. */
+static void
+copy_cause(char out[CALL_AMD_CAUSE_SIZE], const char *cause)
+{
+	const size_t len = strlen(cause);
+
+	if (len < CALL_AMD_CAUSE_SIZE &&
+	    strspn(cause, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-") == len)
+		memcpy(out, cause, len + 1);
+}
+
+static const char *
+argument(const cJSON *args, int i)
+{
+	const char *text = cJSON_GetStringValue(cJSON_GetArrayItem(args, i));
+
+	return text != NULL ? text : "";
+}
+
+static bool
+find_snoop(const struct decode *decode)
+{
+	return call_parse_snoop(
+	    text_of(member(decode->json, "channel"), "id"),
+	    decode->out->call_id) == 0;
+}
+
+static bool
+decode_snoop_start(const struct decode *decode)
+{
+	const cJSON *args = member(decode->json, "args");
+	struct call_input *input = &decode->out->input;
+
+	if (!find_snoop(decode))
+		return false;
+	input->kind = CALL_IN_SNOOP_START;
+	if (strcmp(argument(args, 0), "amd") == 0) {
+		input->kind = CALL_IN_AMD;
+		input->amd = amd_of(argument(args, 1));
+		copy_cause(input->amd_cause, argument(args, 2));
+	}
+	return true;
+}
+
 static bool
 decode_created(const struct decode *decode)
 {
@@ -122,21 +185,32 @@ decode_created(const struct decode *decode)
 static bool
 decode_stasis_start(const struct decode *decode)
 {
-	return on_channel(decode, CALL_IN_STASIS_START);
+	return on_channel(decode, CALL_IN_STASIS_START) ||
+	    decode_snoop_start(decode);
 }
 
 static bool
 decode_stasis_end(const struct decode *decode)
 {
+	/* a snoop channel leaves for the dialplan: that is no end of it */
 	return on_channel(decode, CALL_IN_STASIS_END);
 }
 
+/* Since Asterisk 22 it tells the carrier's final answer, if there was one. */
 static bool
 decode_destroyed(const struct decode *decode)
 {
+	const uint32_t sip_code = number_of(decode->json, "tech_cause",
+	    SIP_CODE_MAX, 0);
+
+	if (sip_code >= SIP_CODE_MIN)
+		decode->out->input.sip_code = sip_code;
 	decode->out->input.cause = number_of(decode->json, "cause", CAUSE_MAX,
 	    0);
-	return on_channel(decode, CALL_IN_DESTROYED);
+	if (on_channel(decode, CALL_IN_DESTROYED))
+		return true;
+	decode->out->input.kind = CALL_IN_SNOOP_GONE;
+	return find_snoop(decode);
 }
 
 static bool
@@ -157,6 +231,51 @@ decode_recording_failed(const struct decode *decode)
 	return find_recording(decode, CALL_IN_RECORDING_ERROR);
 }
 
+static bool
+decode_hangup_request(const struct decode *decode)
+{
+	return on_channel(decode, CALL_IN_LEAVING);
+}
+
+static bool
+find_playback(const struct decode *decode, enum call_input_kind kind)
+{
+	struct ari_event *out = decode->out;
+
+	out->input.kind = kind;
+	return call_play_parse(text_of(member(decode->json, "playback"), "id"),
+	    out->call_id, &out->input.play_id) == 0;
+}
+
+static bool
+decode_playback_started(const struct decode *decode)
+{
+	return find_playback(decode, CALL_IN_PLAY_STARTED);
+}
+
+/* "done", also where it was stopped, even before it began; or "failed". */
+static bool
+decode_playback_finished(const struct decode *decode)
+{
+	const char *state = text_of(member(decode->json, "playback"), "state");
+
+	return find_playback(decode, strcmp(state, "failed") == 0 ?
+	    CALL_IN_PLAY_FAILED : CALL_IN_PLAY_FINISHED);
+}
+
+static bool
+decode_dtmf(const struct decode *decode)
+{
+	const char *digit = text_of(decode->json, "digit");
+	struct call_input *input = &decode->out->input;
+
+	if (digit[0] == '\0' || digit[1] != '\0')
+		return false;
+	input->digit = digit[0];
+	input->digit_ms = number_of(decode->json, "duration_ms", INT32_MAX, 0);
+	return on_channel(decode, CALL_IN_DTMF);
+}
+
 /* The types that matter; NULL: not about a call. */
 static const struct event_type types[] = {
 	{ "Dial", decode_dial },
@@ -168,6 +287,10 @@ static const struct event_type types[] = {
 	{ "RecordingFinished", decode_recording_finished },
 	{ "RecordingFailed", decode_recording_failed },
 	{ "ChannelCreated", decode_created },
+	{ "ChannelHangupRequest", decode_hangup_request },
+	{ "ChannelDtmfReceived", decode_dtmf },
+	{ "PlaybackStarted", decode_playback_started },
+	{ "PlaybackFinished", decode_playback_finished },
 	{ "ApplicationReplaced", NULL },
 };
 

@@ -13,6 +13,14 @@
 /* The variable that marks a channel as this node's. */
 #define ARI_NODE_VARIABLE "KAPHILA_NODE"
 
+/*
+ * Answering machine detection in the dialplan: the context that a snoop
+ * channel is sent to, and the variable with what that needs to know,
+ * "<app>|<arguments of AMD()>".
+ */
+#define ARI_AMD_CONTEXT "kaphila-amd"
+#define ARI_AMD_VARIABLE "KAPHILA_AMD"
+
 struct ari_request {
 	const char *method; /* static */
 	struct ari_uri uri; /* below /ari */

@@ -19,6 +19,11 @@ struct change_maker {
 	uint32_t generation;
 	unsigned node;
 	int64_t originate_timeout_ms;
+	int64_t trunk_timeout_ms;  /* these four are trunk_state.h's */
+	uint32_t circuit_failures;
+	int64_t circuit_rest_ms;
+	int64_t circuit_rest_max_ms;
+	int64_t amd_timeout_ms; /* struct call_now's */
 };
 
 /*
@@ -29,15 +34,20 @@ bool change_owns_slot(const struct change_maker *maker, unsigned slot);
 
 struct change {
 	int rc; /* of the step: 0, -KAP_NOENT or -KAP_STATE */
+	enum call_input_kind input;   /* what it was; CALL_INPUT_COUNT: none */
+	struct call_play_id play_id;  /* of that input */
 	struct call_step step; /* set when rc is 0 */
 	bool has_item;
 	struct outbox_item item; /* taken from the outbox: to be sent */
+	bool other_has_item;
+	struct outbox_item other_item; /* of step.other, likewise */
 };
 
 /*
  * Let something happen to a call, and take its next command if there is one
- * to be said now. A call that isn't there, or an input that means nothing to
- * it, is no failure: it stands in change_out->rc.
+ * to be said now; and the other leg's, where that was told of it. A call that
+ * isn't there, or an input that means nothing to it, is no failure: it stands
+ * in change_out->rc.
  *
  * input  NULL: nothing happens, only the outbox is looked at
  *
@@ -67,7 +77,17 @@ KAP_MUST_USE int change_retake(struct store_txn *txn,
     const struct change_maker *maker, const char *call_id, uint32_t seq,
     unsigned tries, struct change *change_out);
 
-/* Create a call (call_table.h) and take its originate. */
+/*
+ * What became of the other leg of a call, as a change by itself.
+ *
+ * Returns whether anything did; else other_out is not set.
+ */
+bool change_split_other(const struct change *change,
+    struct change *other_out);
+
+/*
+ * Create a call (call_table.h, with its errors) and take its originate.
+ */
 KAP_MUST_USE int change_create(struct store_txn *txn,
     const struct change_maker *maker, struct call *call,
     const struct call_cold *cold, struct change *change_out);

@@ -6,9 +6,10 @@
  *                       │ link lost, no reply: forgotten here, and found
  *                       ▼ again by dispatch_resume
  *              originate: PROBED: GET the channel ─┬─ there: settled
- *                                                  └─ not there: 500 ms for
+ *              play: likewise, the playback        └─ not there: 500 ms for
  *                       events still under way, then taken anew, unless one
- *                       has come: a phone must not ring twice
+ *                       has come: a phone must not ring twice, and nothing
+ *                       is to be heard twice
  *              all else: taken anew, for saying it again does no harm
  *
  * Here is what happens to a command that this process took; taking up what
@@ -67,6 +68,7 @@ dispatch_sent_new(struct dispatch *dispatch, const char call_id[CALL_ID_SIZE],
 	sent->dispatch = dispatch;
 	sent->kind = (enum call_command_kind)command->kind;
 	sent->attempt = command->attempt;
+	sent->play = command->play;
 	sent->tries = command->tries;
 	sent->slot = slot;
 	sent->seq = command->seq;
@@ -126,6 +128,19 @@ ring(const struct dispatch *dispatch, const struct call_step *step)
 		options->ledger_grew(options->ctx);
 	if ((step->rings & CALL_RING_OWNER) != 0)
 		wake_owner(dispatch, step->call.slot);
+	if ((step->rings & CALL_RING_REROUTED) != 0)
+		stats_add(STATS_reroutes, 1);
+}
+
+static void
+note_rest(const struct change *change)
+{
+	if (change->step.rested[0] == '\0')
+		return;
+	stats_add(STATS_trunk_rests, 1);
+	log_warn("a trunk rests, for its calls fail",
+	    LOG_S("trunk", change->step.rested),
+	    LOG_S("call", change->step.call.id));
 }
 
 static void
@@ -140,8 +155,8 @@ trace(const struct change *change)
 	    LOG_S("to", call_state_name((enum call_state)call->state)));
 }
 
-void
-dispatch_follow(struct dispatch *dispatch, const struct change *change)
+static void
+follow_leg(struct dispatch *dispatch, const struct change *change)
 {
 	if (change->step.rings != 0)
 		ring(dispatch, &change->step);
@@ -151,6 +166,17 @@ dispatch_follow(struct dispatch *dispatch, const struct change *change)
 		return;
 	trace(change);
 	dispatch->options.watch(dispatch->options.ctx, change);
+}
+
+void
+dispatch_follow(struct dispatch *dispatch, const struct change *change)
+{
+	struct change other;
+
+	note_rest(change);
+	follow_leg(dispatch, change);
+	if (change_split_other(change, &other))
+		follow_leg(dispatch, &other);
 }
 
 /* --- jobs: the second half of each frees `sent` ----------------------- */
@@ -168,6 +194,17 @@ is_late_originate(const struct sent *sent)
 	    sent->change.step.state_before > CALL_QUEUED);
 }
 
+/*
+ * The same of a playback: its events came first, or its call is over. Who has
+ * asked for it may hear of neither.
+ */
+static bool
+is_late_play(const struct sent *sent)
+{
+	return sent->kind == CALL_CMD_PLAY && sent->has_input &&
+	    sent->change.rc != 0;
+}
+
 static void
 finish_sent(struct turn_job *job, int rc)
 {
@@ -175,7 +212,7 @@ finish_sent(struct turn_job *job, int rc)
 	struct dispatch *dispatch = sent->dispatch;
 	const struct change change = sent->change;
 
-	if (rc == 0 && is_late_originate(sent))
+	if (rc == 0 && (is_late_originate(sent) || is_late_play(sent)))
 		dispatch->options.originate_known(dispatch->options.ctx,
 		    sent->call_id);
 	if (rc != 0)
@@ -286,7 +323,11 @@ static void
 note_refusal(const struct sent *sent, int status, const char *body)
 {
 	const bool expected = sent->kind == CALL_CMD_HANGUP ||
-	    sent->kind == CALL_CMD_BRIDGE_DESTROY;
+	    sent->kind == CALL_CMD_BRIDGE_DESTROY ||
+	    sent->kind == CALL_CMD_RECORD_STOP ||
+	    (sent->kind >= CALL_CMD_SNOOP &&
+	    sent->kind <= CALL_CMD_SNOOP_HANGUP) ||
+	    sent->kind == CALL_CMD_PLAY_STOP;
 
 	if (expected && status == 404)
 		return;
@@ -354,6 +395,7 @@ on_reply(void *arg, int status, const char *body, size_t body_len)
 	sent->has_input = meaning != CALL_INPUT_COUNT;
 	sent->input.kind = meaning;
 	sent->input.attempt = sent->attempt;
+	sent->input.play_id = sent->play;
 	sent->input.at_ms = clock_wall_ms();
 	dispatch_submit(sent, dispatch_apply_settle);
 }

@@ -36,8 +36,8 @@ struct dispatch_options {
 	const struct stream_states *streams; /* whose events are read */
 	dispatch_watch_fn *watch;
 	/*
-	 * Asterisk has answered a call's originate, and its events had told
-	 * of the call before: maybe to another process.
+	 * Asterisk has answered a call's originate, or a playback of it, and
+	 * its events had told of that before: maybe to another process.
 	 */
 	void (*originate_known)(void *ctx, const char *call_id);
 	/* A timer, or a command, of a call that is ours to look after. */

@@ -23,6 +23,7 @@ struct sent {
 	enum sent_phase phase;
 	enum call_command_kind kind;
 	unsigned attempt;
+	struct call_play_id play; /* PLAY, PLAY_STOP */
 	unsigned tries;
 	unsigned slot; /* of the call */
 	unsigned stats_trunk; /* originate only (stats.h) */
@@ -90,7 +91,7 @@ bool dispatch_is_stream_read(const struct dispatch *dispatch, unsigned slot);
 void dispatch_sweep_init(struct dispatch *dispatch);
 void dispatch_sweep_deinit(struct dispatch *dispatch);
 
-/* A probed originate's time for late events is over. */
+/* A probed command's time for late events is over. */
 void dispatch_probed(struct sent *sent);
 
 /* The job then. */

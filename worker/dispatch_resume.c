@@ -37,7 +37,24 @@ struct left {
 	bool ours;
 };
 
-/* --- an originate of which nobody knows whether it was said -------------- */
+/* --- what must be done once, and nobody knows whether it was said -------- */
+
+static bool
+is_once(const struct command *command)
+{
+	return command->kind == CALL_CMD_ORIGINATE ||
+	    command->kind == CALL_CMD_PLAY;
+}
+
+static void
+set_input(struct sent *sent, enum call_input_kind kind)
+{
+	sent->has_input = true;
+	sent->input.kind = kind;
+	sent->input.attempt = sent->attempt;
+	sent->input.play_id = sent->play;
+	sent->input.at_ms = clock_wall_ms();
+}
 
 /* Nothing can be told now: dispatch_resume asks again. */
 static int
@@ -49,10 +66,19 @@ apply_unknown(struct turn_job *job, struct store_txn *txn KAP_UNUSED)
 	return 0;
 }
 
+/* Whether the call waits for it still: no event has told of it. */
+static bool
+is_open(const struct sent *sent, const struct call *call)
+{
+	if (sent->kind == CALL_CMD_PLAY)
+		return call->state == CALL_ANSWERED;
+	return call->state == CALL_QUEUED && call->attempt == sent->attempt;
+}
+
 /*
- * Asterisk knows no such channel. If no event has come either, the originate
- * was never carried out; it may be said again, but not if events may have
- * been missed.
+ * Asterisk knows no such channel, or playback. If no event has come either,
+ * the command was never carried out; it may be said again, but not if events
+ * may have been missed.
  */
 int
 dispatch_apply_not_there(struct turn_job *job, struct store_txn *txn)
@@ -69,13 +95,12 @@ dispatch_apply_not_there(struct turn_job *job, struct store_txn *txn)
 		return rc;
 	if (!dispatch->ready || stream->reader != STREAM_READ)
 		return apply_unknown(job, txn);
-	if (rc == 0 && call.state == CALL_QUEUED &&
-	    call.attempt == sent->attempt) {
+	if (rc == 0 && is_open(sent, &call)) {
 		if (sent->taken_ms > stream->began_ms)
 			return dispatch_apply_retake(job, txn);
-		sent->has_input = true;
-		sent->input.kind = CALL_IN_LOST;
-		sent->input.at_ms = clock_wall_ms();
+		set_input(sent, sent->kind == CALL_CMD_PLAY ?
+		    CALL_IN_PLAY_REFUSED : CALL_IN_LOST);
+		sent->input.attempt = 0;
 	}
 	return dispatch_apply_settle(job, txn);
 }
@@ -106,10 +131,8 @@ on_probe_reply(void *arg, int status, const char *body, size_t body_len)
 		dispatch_sent_free(sent); /* dispatch_resume asks again */
 		return;
 	}
-	sent->has_input = true;
-	sent->input.kind = CALL_IN_ORIGINATE_OK;
-	sent->input.attempt = sent->attempt;
-	sent->input.at_ms = clock_wall_ms();
+	set_input(sent, sent->kind == CALL_CMD_PLAY ? CALL_IN_PLAY_OK :
+	    CALL_IN_ORIGINATE_OK);
 	dispatch_submit(sent, dispatch_apply_settle);
 }
 
@@ -117,15 +140,17 @@ static void
 probe(struct sent *sent)
 {
 	const struct dispatch *dispatch = sent->dispatch;
-	struct call call = { .attempt = (uint8_t)sent->attempt };
-	char channel[CALL_NAME_SIZE];
+	const bool is_play = sent->kind == CALL_CMD_PLAY;
+	char name[CALL_NAME_SIZE];
 	struct ari_uri uri;
 
-	memcpy(call.id, sent->call_id, sizeof(call.id));
-	call_channel_name(&call, channel);
+	if (is_play)
+		call_play_name(sent->call_id, &sent->play, name);
+	else
+		call_attempt_name(sent->call_id, sent->attempt, name);
 	ari_uri_init(&uri);
-	ari_uri_segment(&uri, "channels");
-	ari_uri_segment(&uri, channel);
+	ari_uri_segment(&uri, is_play ? "playbacks" : "channels");
+	ari_uri_segment(&uri, name);
 	if (ari_command_send(*dispatch->options.control, "GET", uri.text, NULL,
 	        NULL, dispatch->options.config->asterisk.command_timeout_ms,
 	        on_probe_reply, sent) != 0)
@@ -188,24 +213,31 @@ is_read_by(const struct dispatch *dispatch, const struct left *left,
 }
 
 /*
- * An originate can be judged, and be said, only by who reads its events: not
- * by a process that was relieved of that.
+ * What must be done once can be judged only by who reads the call's events: not
+ * by a process that was relieved of that. Nor can an originate be said.
  */
 static bool
 may_be_taken_up(const struct dispatch *dispatch, const struct left *left)
 {
-	return left->head.command.kind != CALL_CMD_ORIGINATE ||
-	    is_read_by(dispatch, left, STREAM_READ);
+	const struct command *command = &left->head.command;
+	const bool needs_events = command->kind == CALL_CMD_ORIGINATE ||
+	    (is_once(command) && command->state == COMMAND_SENT);
+
+	return !needs_events || is_read_by(dispatch, left, STREAM_READ);
 }
 
-/* One that was sent, and is in this process's hands for no use. */
+/*
+ * One that was sent, and is in this process's hands for no use: its events are
+ * a successor's, or a neighbour's, to read.
+ */
 static bool
 is_to_be_left(const struct dispatch *dispatch, const struct left *left)
 {
 	return !may_be_taken_up(dispatch, left) &&
 	    left->head.command.state == COMMAND_SENT &&
 	    left->head.command.generation != 0 &&
-	    is_read_by(dispatch, left, STREAM_ELSEWHERE);
+	    (is_read_by(dispatch, left, STREAM_ELSEWHERE) ||
+	    !change_owns_slot(dispatch->options.maker, left->slot));
 }
 
 /* Whether anything was begun. */
@@ -227,7 +259,7 @@ resume_head(struct dispatch *dispatch, const struct left *left)
 		dispatch_submit(sent, apply_disown);
 	else if (command->state == COMMAND_WAITING)
 		dispatch_submit(sent, apply_look);
-	else if (sent->kind == CALL_CMD_ORIGINATE)
+	else if (is_once(command))
 		probe(sent);
 	else
 		dispatch_submit(sent, dispatch_apply_retake);

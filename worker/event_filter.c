@@ -14,9 +14,9 @@
  */
 static const char *const unread_events[] = { "ChannelVarset",
 	"ChannelDialplan", "ChannelConnectedLine", "ChannelCallerId",
-	"ChannelEnteredBridge", "ChannelLeftBridge", "ChannelHangupRequest",
-	"BridgeCreated", "BridgeDestroyed", "DeviceStateChanged",
-	"EndpointStateChange", "PeerStatusChange", "ContactStatusChange" };
+	"ChannelEnteredBridge", "ChannelLeftBridge", "BridgeCreated",
+	"BridgeDestroyed", "DeviceStateChanged", "EndpointStateChange",
+	"PeerStatusChange", "ContactStatusChange" };
 
 static void
 on_reply(void *arg, int status, const char *body, size_t body_len)

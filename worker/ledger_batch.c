@@ -26,19 +26,20 @@ enum column {
 	COL_CALL_CAUSE,    /* $13 integer */
 	COL_CALL_ANSWERED, /* $14 boolean */
 	COL_CALL_AMD,      /* $15 text */
-	COL_CALL_DURATION, /* $16 integer */
-	COL_CALL_RECORDING, /* $17 text */
-	COL_CALL_CREATED_AT, /* $18 bigint */
-	COL_CALL_ANSWERED_AT, /* $19 bigint */
-	COL_CALL_ENDED_AT, /* $20 bigint */
-	COL_RECORDING_ID,  /* $21 text */
-	COL_RECORDING_CALL, /* $22 text */
-	COL_RECORDING_KEY, /* $23 integer */
-	COL_RECORDING_DURATION, /* $24 integer */
-	COL_RECORDING_SIZE, /* $25 bigint */
-	COL_RECORDING_AT,  /* $26 bigint */
+	COL_CALL_AMD_CAUSE, /* $16 text */
+	COL_CALL_DURATION, /* $17 integer */
+	COL_CALL_RECORDING, /* $18 text */
+	COL_CALL_CREATED_AT, /* $19 bigint */
+	COL_CALL_ANSWERED_AT, /* $20 bigint */
+	COL_CALL_ENDED_AT, /* $21 bigint */
+	COL_RECORDING_ID,  /* $22 text */
+	COL_RECORDING_CALL, /* $23 text */
+	COL_RECORDING_KEY, /* $24 integer */
+	COL_RECORDING_DURATION, /* $25 integer */
+	COL_RECORDING_SIZE, /* $26 bigint */
+	COL_RECORDING_AT,  /* $27 bigint */
 	COLUMN_COUNT,
-	PARAM_NODE = COLUMN_COUNT, /* $27 integer */
+	PARAM_NODE = COLUMN_COUNT, /* $28 integer */
 	PARAM_COUNT
 };
 
@@ -62,30 +63,31 @@ static const char post_sql[] =
     "), call AS ("
     " SELECT * FROM unnest($5::text[], $6::integer[], $7::bigint[],"
     "  $8::text[], $9::text[], $10::text[], $11::text[], $12::text[],"
-    "  $13::integer[], $14::boolean[], $15::text[], $16::integer[],"
-    "  $17::text[], $18::bigint[], $19::bigint[], $20::bigint[])"
+    "  $13::integer[], $14::boolean[], $15::text[], $16::text[],"
+    "  $17::integer[], $18::text[], $19::bigint[], $20::bigint[],"
+    "  $21::bigint[])"
     "  AS c(call_id, api_key_id, key_number, number, caller_id, trunk,"
     "  status, end_reason, hangup_cause, was_answered, amd_status,"
-    "  duration_s, recording, created_ms, answered_ms, ended_ms)"
+    "  amd_cause, duration_s, recording, created_ms, answered_ms, ended_ms)"
     "), recording AS ("
-    " SELECT * FROM unnest($21::text[], $22::text[], $23::integer[],"
-    "  $24::integer[], $25::bigint[], $26::bigint[])"
+    " SELECT * FROM unnest($22::text[], $23::text[], $24::integer[],"
+    "  $25::integer[], $26::bigint[], $27::bigint[])"
     "  AS r(recording_id, call_id, api_key_id, duration_s, size_bytes,"
     "  at_ms)"
     "), charged AS ("
     " INSERT INTO credit_ledger"
     "  (call_id, kind, api_key_id, amount, node, key_number, at)"
-    " SELECT call_id, 'charge', api_key_id, -1, $27::integer, key_number,"
+    " SELECT call_id, 'charge', api_key_id, -1, $28::integer, key_number,"
     "  " AT("at_ms") " FROM charge"
     " ON CONFLICT DO NOTHING RETURNING api_key_id, amount"
     "), logged AS ("
     " INSERT INTO call_logs (call_id, api_key_id, node, number, caller_id,"
     "  trunk, status, end_reason, hangup_cause, was_answered, amd_status,"
-    "  duration_s, recording, created_at, answered_at, ended_at)"
-    " SELECT call_id, api_key_id, $27::integer, number, caller_id, trunk,"
+    "  amd_cause, duration_s, recording, created_at, answered_at, ended_at)"
+    " SELECT call_id, api_key_id, $28::integer, number, caller_id, trunk,"
     "  status, end_reason, hangup_cause, was_answered, amd_status,"
-    "  duration_s, recording, " AT("created_ms") ", " AT("answered_ms") ","
-    "  " AT("ended_ms") " FROM call"
+    "  amd_cause, duration_s, recording, " AT("created_ms") ","
+    "  " AT("answered_ms") ", " AT("ended_ms") " FROM call"
     " ON CONFLICT DO NOTHING RETURNING api_key_id"
     "), recorded AS ("
     " INSERT INTO recordings (recording_id, call_id, api_key_id, filename,"
@@ -108,7 +110,7 @@ static const char post_sql[] =
     ")"
     " INSERT INTO key_nodes AS n"
     "  (api_key_id, node, charges_posted, calls_posted)"
-    " SELECT m.api_key_id, $27::integer, max(m.charges), max(m.calls)"
+    " SELECT m.api_key_id, $28::integer, max(m.charges), max(m.calls)"
     " FROM (SELECT api_key_id, key_number AS charges, 0 AS calls"
     "  FROM charge UNION ALL"
     "  SELECT api_key_id, 0, key_number FROM call) m"
@@ -230,6 +232,25 @@ put_text_or_null(struct ledger_batch *batch, enum column column,
 		put_null(batch, column);
 }
 
+/*
+ * Asterisk's own words, up to what isn't printable ASCII: a text that was cut
+ * within a character is none for PostgreSQL, which would refuse the row.
+ */
+static void
+put_amd_cause(struct ledger_batch *batch, const char *cause)
+{
+	char text[CALL_AMD_CAUSE_SIZE];
+	size_t len = 0;
+
+	while (len < sizeof(text) - 1 && cause[len] >= ' ' &&
+	    cause[len] <= '~') {
+		text[len] = cause[len];
+		len++;
+	}
+	text[len] = '\0';
+	put_text_or_null(batch, COL_CALL_AMD_CAUSE, text);
+}
+
 static void
 put_charge(struct ledger_batch *batch, const struct ledger_entry *entry)
 {
@@ -262,6 +283,7 @@ put_call(struct ledger_batch *batch, const struct ledger_entry *entry)
 	put_raw(batch, COL_CALL_ANSWERED, answered ? "t" : "f", 1);
 	put_text(batch, COL_CALL_AMD,
 	    call_amd_name((enum call_amd)call->amd_status));
+	put_amd_cause(batch, call->amd_cause);
 	put_int(batch, COL_CALL_DURATION,
 	    call_duration_s(call, call->ended_ms));
 	put_text_or_null(batch, COL_CALL_RECORDING, recording);

@@ -28,6 +28,7 @@
 struct owed {
 	char call_id[CALL_ID_SIZE];
 	unsigned attempt;
+	bool snoop; /* its snoop channel too */
 };
 
 /* A job behind those of a page. */
@@ -65,16 +66,24 @@ compare_owed(const void *call_id, const void *owed)
 	return strcmp(call_id, ((const struct owed *)owed)->call_id);
 }
 
-static bool
-is_owed(const struct reconcile_calls *calls, const struct call *call)
+static const struct owed *
+find_owed(const struct reconcile_calls *calls, const struct call *call)
 {
 	const struct owed *found;
 
 	if (calls->owed_count == 0)
-		return false;
+		return NULL;
 	found = bsearch(call->id, calls->owed, calls->owed_count,
 	    sizeof(*found), compare_owed);
-	return found != NULL && found->attempt == call->attempt;
+	return found != NULL && found->attempt == call->attempt ?
+	    found : NULL;
+}
+
+static bool
+is_analysed(const struct call *call)
+{
+	return call->amd_status == CALL_AMD_PENDING &&
+	    (call->flags & CALL_F_SNOOPED) != 0;
 }
 
 static void
@@ -116,6 +125,9 @@ owe_call(struct reconcile_calls *calls, const struct call *call)
 	owed = &calls->owed[calls->owed_count++];
 	memcpy(owed->call_id, call->id, sizeof(owed->call_id));
 	owed->attempt = call->attempt;
+	/* it is asked for before the bridge is, and not again (call_amd.c) */
+	owed->snoop = is_analysed(call) &&
+	    (call->flags & CALL_F_BRIDGED) != 0;
 }
 
 /* --- what the lists mean for it -------------------------------------------- */
@@ -196,17 +208,23 @@ static void
 compare_call(struct reconcile_calls *calls, const struct call *call)
 {
 	const struct seen_channel *seen;
+	const struct owed *owed;
 
 	if (!call_is_live(call))
 		return;
 	seen = reconcile_lists_find(calls->lists, call);
+	owed = find_owed(calls, call);
 	if (seen == NULL) {
-		if (is_owed(calls, call))
+		if (owed != NULL)
 			submit_input(calls, call, calls->restarted ?
 			    CALL_IN_MEDIA_SERVER_LOST : CALL_IN_LOST);
-	} else if (is_behind(call, seen->shows)) {
-		submit_input(calls, call, seen->shows);
+		return;
 	}
+	if (is_behind(call, seen->shows))
+		submit_input(calls, call, seen->shows);
+	if (owed != NULL && owed->snoop && is_analysed(call) &&
+	    !reconcile_lists_has_snoop(calls->lists, call))
+		submit_input(calls, call, CALL_IN_SNOOP_GONE);
 }
 
 /* --- the walk -------------------------------------------------------------- */

@@ -26,6 +26,12 @@ compare_name(const void *name, const void *channel)
 	return strcmp(name, ((const struct seen_channel *)channel)->name);
 }
 
+static int
+compare_ids(const void *a, const void *b)
+{
+	return strcmp(a, b);
+}
+
 static const char *
 text_of(const cJSON *object, const char *name)
 {
@@ -55,6 +61,9 @@ clear_channels(struct reconcile_lists *lists)
 	free(lists->channels);
 	lists->channels = NULL;
 	lists->channel_count = 0;
+	free(lists->snoops);
+	lists->snoops = NULL;
+	lists->snoop_count = 0;
 }
 
 static void
@@ -86,6 +95,27 @@ read_channel(const cJSON *item, int64_t node, struct seen_channel *seen)
 	return true;
 }
 
+/*
+ * A snoop channel bears no mark of ours until it is told what to do. But its
+ * name is made by Asterisk of the channel that it listens to, so both its id
+ * and that have to be of one call.
+ */
+static bool
+read_snoop(const cJSON *item, int64_t node, char call_id[CALL_ID_SIZE])
+{
+	static const char prefix[] = "Snoop/";
+	const char *name = text_of(item, "name");
+	size_t len;
+
+	if (call_parse_snoop(text_of(item, "id"), call_id) != 0 ||
+	    call_id_node(call_id) != node ||
+	    strncmp(name, prefix, strlen(prefix)) != 0)
+		return false;
+	name += strlen(prefix);
+	len = strlen(call_id);
+	return strncmp(name, call_id, len) == 0 && name[len] == '-';
+}
+
 int
 reconcile_lists_read_channels(struct reconcile_lists *lists,
     const cJSON *list, int64_t node)
@@ -95,14 +125,21 @@ reconcile_lists_read_channels(struct reconcile_lists *lists,
 
 	clear_channels(lists);
 	lists->channels = calloc(room + 1, sizeof(struct seen_channel));
-	if (lists->channels == NULL)
+	lists->snoops = calloc(room + 1, CALL_ID_SIZE);
+	if (lists->channels == NULL || lists->snoops == NULL) {
+		clear_channels(lists);
 		return -KAP_NOMEM;
+	}
 	cJSON_ArrayForEach(item, list)
 	{
 		if (read_channel(item, node,
 		        &lists->channels[lists->channel_count]))
 			lists->channel_count++;
+		else if (read_snoop(item, node,
+		        lists->snoops[lists->snoop_count]))
+			lists->snoop_count++;
 	}
+	qsort(lists->snoops, lists->snoop_count, CALL_ID_SIZE, compare_ids);
 	qsort(lists->channels, lists->channel_count,
 	    sizeof(struct seen_channel), compare_channels);
 	return 0;
@@ -143,4 +180,12 @@ reconcile_lists_find(const struct reconcile_lists *lists,
 	call_channel_name(call, name);
 	return bsearch(name, lists->channels, lists->channel_count,
 	    sizeof(struct seen_channel), compare_name);
+}
+
+bool
+reconcile_lists_has_snoop(const struct reconcile_lists *lists,
+    const struct call *call)
+{
+	return lists->snoop_count > 0 && bsearch(call->id, lists->snoops,
+	    lists->snoop_count, CALL_ID_SIZE, compare_ids) != NULL;
 }

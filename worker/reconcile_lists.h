@@ -1,10 +1,12 @@
 /*
  * What Asterisk has told of its channels and bridges: those of its lists that
- * have the form of this node's names. Plain data; judges nothing.
+ * have the form of this node's names; the channels that listen for AMD apart
+ * from the calls' own. Plain data; judges nothing.
  */
 #ifndef KAP_RECONCILE_LISTS_H
 #define KAP_RECONCILE_LISTS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -25,6 +27,8 @@ struct seen_channel {
 struct reconcile_lists {
 	struct seen_channel *channels; /* sorted by name */
 	size_t channel_count;
+	char (*snoops)[CALL_ID_SIZE];  /* calls of our snoop channels; sorted */
+	size_t snoop_count;
 	char (*bridges)[CALL_ID_SIZE]; /* calls of our bridges */
 	size_t bridge_count;
 };
@@ -47,5 +51,9 @@ KAP_MUST_USE int reconcile_lists_read_bridges(struct reconcile_lists *lists,
 /* The channel of a call's present attempt; NULL: Asterisk has told of none. */
 const struct seen_channel *reconcile_lists_find(
     const struct reconcile_lists *lists, const struct call *call);
+
+/* Whether Asterisk has told of a call's snoop channel. */
+bool reconcile_lists_has_snoop(const struct reconcile_lists *lists,
+    const struct call *call);
 
 #endif

@@ -1,9 +1,11 @@
 /*
- * Goes through the lists, channels first, a page a turn. Whether a call has
- * one is looked up right before it is asked for:
+ * Goes through the lists, channels first, then snoop channels, then bridges, a
+ * page a turn. Whether a call has one is looked up right before it is asked
+ * for:
  *
- *     a channel ──no call──▶ GET its mark ──ours──▶ DELETE ──▶ done with
- *     a bridge ───no call──▶ DELETE ──────────────────────────▶ done with
+ *     a channel ───────no call──▶ GET its mark ──ours──▶ DELETE ──▶ done with
+ *     a snoop channel ─no call──▶ DELETE ─────────────────────────▶ done with
+ *     a bridge ────────no call──▶ DELETE ─────────────────────────▶ done with
  *
  * What can't be removed now is in the next run's lists again.
  */
@@ -27,7 +29,7 @@ struct reconcile_strays {
 	const struct reconcile_options *options;
 	struct event *timer;
 	struct reconcile_lists lists;
-	size_t at; /* of the channels, then of the bridges */
+	size_t at; /* of the channels, then of all that follow */
 	unsigned under_way;
 	bool dropped; /* …and the last reply frees all this */
 };
@@ -50,8 +52,10 @@ wait_ms(struct reconcile_strays *strays, int ms)
 static bool
 is_at_end(const struct reconcile_strays *strays)
 {
-	return strays->at >= strays->lists.channel_count +
-	    strays->lists.bridge_count;
+	const struct reconcile_lists *lists = &strays->lists;
+
+	return strays->at >= lists->channel_count + lists->snoop_count +
+	    lists->bridge_count;
 }
 
 /* The rest is left alone. */
@@ -108,18 +112,24 @@ on_hung_up(void *arg, int status, const char *body KAP_UNUSED,
 	finish(arg, status);
 }
 
-static void
-hang_up(struct stray *stray)
+static int
+say_hangup(struct stray *stray)
 {
 	struct ari_uri uri;
-	int rc;
 
 	log_warn("hanging up a channel that no call has",
 	    LOG_S("channel", stray->name));
 	ari_uri_init(&uri);
 	ari_uri_segment(&uri, "channels");
 	ari_uri_segment(&uri, stray->name);
-	rc = say(stray, "DELETE", &uri, on_hung_up);
+	return say(stray, "DELETE", &uri, on_hung_up);
+}
+
+static void
+hang_up(struct stray *stray)
+{
+	const int rc = say_hangup(stray);
+
 	if (rc == 0)
 		return;
 	log_warn("could not hang it up now", LOG_S("channel", stray->name));
@@ -180,6 +190,13 @@ ask_mark(struct stray *stray, const struct seen_channel *seen)
 }
 
 static int
+hang_up_snoop(struct stray *stray, const char *call_id)
+{
+	call_snoop_name(call_id, stray->name);
+	return say_hangup(stray);
+}
+
+static int
 destroy_bridge(struct stray *stray, const char *call_id)
 {
 	struct ari_uri uri;
@@ -205,6 +222,17 @@ has_channel(struct store_txn *txn, const struct seen_channel *seen)
 	return call_is_live(&call) && seen->attempt >= call.attempt;
 }
 
+static bool
+has_snoop(struct store_txn *txn, const char *call_id)
+{
+	struct call call;
+	const int rc = call_table_get(txn, call_id, &call);
+
+	if (rc != 0)
+		return rc != -KAP_NOENT;
+	return call_is_live(&call) && (call.flags & CALL_F_SNOOPED) != 0;
+}
+
 /* A bridge stays until its recording is done. */
 static bool
 has_bridge(struct store_txn *txn, const char *call_id)
@@ -217,25 +245,61 @@ has_bridge(struct store_txn *txn, const char *call_id)
 	return (call.flags & CALL_F_BRIDGE) != 0;
 }
 
+/* What the lists have at a place: one of these is set. */
+struct listed {
+	const struct seen_channel *channel;
+	const char *snoop;
+	const char *bridge;
+};
+
+static struct listed
+listed_at(const struct reconcile_lists *lists, size_t at)
+{
+	struct listed listed = { .channel = NULL };
+
+	if (at < lists->channel_count)
+		listed.channel = &lists->channels[at];
+	else if (at - lists->channel_count < lists->snoop_count)
+		listed.snoop = lists->snoops[at - lists->channel_count];
+	else
+		listed.bridge = lists->bridges[at - lists->channel_count -
+		    lists->snoop_count];
+	return listed;
+}
+
+static bool
+is_had(struct store_txn *txn, const struct listed *listed)
+{
+	if (listed->channel != NULL)
+		return has_channel(txn, listed->channel);
+	return listed->snoop != NULL ? has_snoop(txn, listed->snoop) :
+	    has_bridge(txn, listed->bridge);
+}
+
+static int
+begin_removal(struct stray *stray, const struct listed *listed)
+{
+	if (listed->channel != NULL)
+		return ask_mark(stray, listed->channel);
+	return listed->snoop != NULL ? hang_up_snoop(stray, listed->snoop) :
+	    destroy_bridge(stray, listed->bridge);
+}
+
 /* See to the next of the lists; why its request could not leave, or 0. */
 static int
 look_at_next(struct reconcile_strays *strays, struct store_txn *txn)
 {
-	const struct reconcile_lists *lists = &strays->lists;
-	const bool is_bridge = strays->at >= lists->channel_count;
-	const size_t bridge = strays->at - lists->channel_count;
+	const struct listed listed = listed_at(&strays->lists, strays->at);
 	struct stray *stray;
 	int rc;
 
-	if (is_bridge ? has_bridge(txn, lists->bridges[bridge]) :
-	    has_channel(txn, &lists->channels[strays->at]))
+	if (is_had(txn, &listed))
 		return 0;
 	stray = calloc(1, sizeof(*stray));
 	if (stray == NULL)
 		return -KAP_NOMEM;
 	stray->strays = strays;
-	rc = is_bridge ? destroy_bridge(stray, lists->bridges[bridge]) :
-	    ask_mark(stray, &lists->channels[strays->at]);
+	rc = begin_removal(stray, &listed);
 	if (rc == 0)
 		strays->under_way++;
 	else

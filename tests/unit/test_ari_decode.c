@@ -23,6 +23,10 @@
 #define CHANNEL(id, state) \
 	"\"channel\":{\"id\":\"" id "\",\"name\":\"PJSIP/carrier-00000001\"," \
 	"\"state\":\"" state "\",\"caller\":{\"name\":\"\",\"number\":\"1\"}}"
+#define PLAYBACK(id, state) \
+	"\"playback\":{\"id\":\"" id "\",\"media_uri\":\"sound:x\"," \
+	"\"target_uri\":\"bridge:bridge-" ID "\",\"language\":\"en\"," \
+	"\"state\":\"" state "\"}"
 #define PEER(id) "\"peer\":{\"id\":\"" id "\",\"state\":\"Down\"}"
 #define ID "1771323600.17"
 
@@ -45,7 +49,11 @@ static const struct decode_case cases[] = {
 	{ "dial rings", "{\"type\":\"Dial\"," AT "\"dialstatus\":\"RINGING\","
 	    PEER(ID) "}", CALL(RINGING, 1, 0, 0) },
 	{ "dial progress is no ringing", "{\"type\":\"Dial\"," AT
-	    "\"dialstatus\":\"PROGRESS\"," PEER(ID) "}", CALL(SEEN, 1, 0, 0) },
+	    "\"dialstatus\":\"PROGRESS\"," PEER(ID) "}",
+	    CALL(PROGRESS, 1, 0, 0) },
+	{ "dial proceeding", "{\"type\":\"Dial\"," AT
+	    "\"dialstatus\":\"PROCEEDING\"," PEER(ID) "}",
+	    CALL(PROGRESS, 1, 0, 0) },
 	{ "dial answered", "{\"type\":\"Dial\"," AT "\"dialstatus\":\"ANSWER\","
 	    PEER(ID) "}", CALL(UP, 1, 0, 0) },
 	{ "dial busy", "{\"type\":\"Dial\"," AT "\"dialstatus\":\"BUSY\","
@@ -89,8 +97,40 @@ static const struct decode_case cases[] = {
 	{ "replaced", "{\"type\":\"ApplicationReplaced\"," AT
 	    "\"application\":\"kaphila-1-0\"}", ARI_EVENT_REPLACED, 0, 0, 0,
 	    0 },
+	{ "playback of another", "{\"type\":\"PlaybackFinished\"," AT
+	    PLAYBACK("5c1d6a7e-0000-4f6e-8c1d-77f0a1b2c3d4", "done") "}",
+	    NOTHING },
+	{ "playback is no object", "{\"type\":\"PlaybackFinished\"," AT
+	    "\"playback\":\"play-" ID "-7\"}", NOTHING },
+	{ "playback goes on: of no interest", "{\"type\":"
+	    "\"PlaybackContinuing\"," AT PLAYBACK("play-" ID "-7",
+	    "continuing") "}", NOTHING },
+	{ "no digit", "{\"type\":\"ChannelDtmfReceived\"," AT
+	    "\"digit\":\"\"," CHANNEL(ID, "Up") "}", NOTHING },
+	{ "two digits", "{\"type\":\"ChannelDtmfReceived\"," AT
+	    "\"digit\":\"12\"," CHANNEL(ID, "Up") "}", NOTHING },
+	{ "digit is a number", "{\"type\":\"ChannelDtmfReceived\"," AT
+	    "\"digit\":1," CHANNEL(ID, "Up") "}", NOTHING },
+	{ "digit of another", "{\"type\":\"ChannelDtmfReceived\"," AT
+	    "\"digit\":\"1\"," CHANNEL("other", "Up") "}", NOTHING },
+	{ "told to end", "{\"type\":\"ChannelHangupRequest\"," AT
+	    "\"cause\":16," CHANNEL(ID, "Up") "}", CALL(LEAVING, 1, 0, 0) },
 	{ "snoop channel", "{\"type\":\"StasisStart\"," AT
 	    CHANNEL("snoop-" ID, "Up") "}", NOTHING },
+	{ "snoop channel begins", "{\"type\":\"StasisStart\"," AT
+	    "\"args\":[]," CHANNEL("amd-" ID, "Up") "}",
+	    CALL(SNOOP_START, 0, 0, 0) },
+	{ "snoop channel begins without arguments", "{\"type\":"
+	    "\"StasisStart\"," AT CHANNEL("amd-" ID, "Up") "}",
+	    CALL(SNOOP_START, 0, 0, 0) },
+	{ "snoop channel leaves for the dialplan", "{\"type\":\"StasisEnd\","
+	    AT CHANNEL("amd-" ID, "Up") "}", NOTHING },
+	{ "snoop channel is gone", "{\"type\":\"ChannelDestroyed\"," AT
+	    "\"cause\":0," CHANNEL("amd-" ID, "Up") "}",
+	    CALL(SNOOP_GONE, 0, 0, 0) },
+	{ "snoop channel of an attempt there isn't", "{\"type\":"
+	    "\"StasisStart\"," AT CHANNEL("amd-" ID "-2", "Up") "}",
+	    NOTHING },
 	{ "channel without id", "{\"type\":\"StasisStart\"," AT
 	    "\"channel\":{}}", NOTHING },
 	{ "channel is no object", "{\"type\":\"StasisStart\"," AT
@@ -176,6 +216,138 @@ test_types(void **state)
 			    event.input.duration_s);
 		assert_string_equal(event.call_id, ID);
 		assert_int_equal(event.input.at_ms, STAMP_MS);
+	}
+}
+
+/* The carrier's answer, where Asterisk tells a sane one. */
+static void
+test_sip_codes(void **state)
+{
+	static const struct {
+		const char *member;
+		unsigned code;
+	} table[] = { { "", 0 }, { "\"tech_cause\":486,", 486 },
+		{ "\"tech_cause\":503,", 503 }, { "\"tech_cause\":699,", 699 },
+		{ "\"tech_cause\":0,", 0 }, { "\"tech_cause\":200,", 0 },
+		{ "\"tech_cause\":700,", 0 }, { "\"tech_cause\":-486,", 0 },
+		{ "\"tech_cause\":\"486\",", 0 } };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+		struct ari_event event;
+		char text[512];
+
+		(void)snprintf(text, sizeof(text),
+		    "{\"type\":\"ChannelDestroyed\"," AT "\"cause\":17,%s"
+		    CHANNEL(ID, "Down") "}", table[i].member);
+		assert_int_equal(decode(text, strlen(text), NOW_MS, &event),
+		    ARI_EVENT_CALL);
+		assert_int_equal(event.input.sip_code, table[i].code);
+	}
+}
+
+struct verdict_case {
+	const char *args;
+	enum call_amd amd;
+	const char *cause;
+};
+
+static const struct verdict_case verdicts[] = {
+	{ "\"amd\",\"HUMAN\",\"HUMAN-800-800\"", CALL_AMD_HUMAN,
+	    "HUMAN-800-800" },
+	{ "\"amd\",\"MACHINE\",\"LONGGREETING-1500-1500\"",
+	    CALL_AMD_MACHINE, "LONGGREETING-1500-1500" },
+	{ "\"amd\",\"NOTSURE\",\"TOOLONG-4901\"", CALL_AMD_UNKNOWN,
+	    "TOOLONG-4901" },
+	{ "\"amd\",\"HANGUP\",\"\"", CALL_AMD_UNKNOWN, "" },
+	{ "\"amd\"", CALL_AMD_UNKNOWN, "" },
+	{ "\"amd\",7,{}", CALL_AMD_UNKNOWN, "" },
+	{ "\"amd\",\"human\",\"<b>\"", CALL_AMD_UNKNOWN, "" },
+	{ "\"amd\",\"HUMAN\",\"HUMANHUMANHUMANHUMANHUMANHUMANHUM\"",
+	    CALL_AMD_HUMAN, "" },
+};
+
+static void
+test_verdicts(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof(verdicts) / sizeof(verdicts[0]); i++) {
+		const struct verdict_case *c = &verdicts[i];
+		struct ari_event event;
+		char text[512];
+
+		(void)snprintf(text, sizeof(text), "{\"type\":\"StasisStart\","
+		    AT "\"args\":[%s]," CHANNEL("amd-" ID, "Up") "}", c->args);
+		assert_int_equal(ari_decode(text, strlen(text), NOW_MS,
+		    &event), ARI_EVENT_CALL);
+		assert_int_equal(event.input.kind, CALL_IN_AMD);
+		assert_int_equal(event.input.amd, c->amd);
+		assert_string_equal(event.input.amd_cause, c->cause);
+		assert_string_equal(event.call_id, ID);
+	}
+}
+
+struct talk_case {
+	const char *name;
+	const char *input;
+	enum call_input_kind expect;
+	unsigned attempt;
+	struct call_play_id play_id;
+	char digit;
+	uint32_t digit_ms;
+};
+
+#define STAMP_OF(kind_, ms_) { .kind = CALL_PLAY_##kind_, .ms = (ms_) }
+#define NO_PLAY { .ms = 0 }
+
+static const struct talk_case talks[] = {
+	{ "playback started", "{\"type\":\"PlaybackStarted\"," AT
+	    PLAYBACK("play-" ID "-1771323611111", "playing") "}",
+	    CALL_IN_PLAY_STARTED, 0, STAMP_OF(SOUND, 1771323611111), '\0',
+	    0 },
+	{ "playback done", "{\"type\":\"PlaybackFinished\"," AT
+	    PLAYBACK("tts-" ID "-1771323611111", "done") "}",
+	    CALL_IN_PLAY_FINISHED, 0, STAMP_OF(SPEECH, 1771323611111), '\0',
+	    0 },
+	{ "playback failed", "{\"type\":\"PlaybackFinished\"," AT
+	    PLAYBACK("gather-" ID "-1771323611111", "failed") "}",
+	    CALL_IN_PLAY_FAILED, 0, STAMP_OF(PROMPT, 1771323611111), '\0',
+	    0 },
+	{ "playback over, nobody knows how", "{\"type\":\"PlaybackFinished\","
+	    AT "\"playback\":{\"id\":\"play-" ID "-7\"}}",
+	    CALL_IN_PLAY_FINISHED, 0, STAMP_OF(SOUND, 7), '\0', 0 },
+	{ "digit", "{\"type\":\"ChannelDtmfReceived\"," AT
+	    "\"digit\":\"#\",\"duration_ms\":160," CHANNEL(ID, "Up") "}",
+	    CALL_IN_DTMF, 1, NO_PLAY, '#', 160 },
+	{ "digit of the second attempt", "{\"type\":\"ChannelDtmfReceived\","
+	    AT "\"digit\":\"5\",\"duration_ms\":-1," CHANNEL(ID "-2", "Up")
+	    "}", CALL_IN_DTMF, 2, NO_PLAY, '5', 0 },
+};
+
+static void
+test_talk(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof(talks) / sizeof(talks[0]); i++) {
+		const struct talk_case *c = &talks[i];
+		const struct call_input *got;
+		struct ari_event event;
+
+		memset(&event, 0xa5, sizeof(event));
+		assert_int_equal(decode(c->input, strlen(c->input), NOW_MS,
+		    &event), ARI_EVENT_CALL);
+		got = &event.input;
+		if (got->kind != c->expect || got->attempt != c->attempt ||
+		    memcmp(&got->play_id, &c->play_id,
+		        sizeof(c->play_id)) != 0 ||
+		    got->digit != c->digit || got->digit_ms != c->digit_ms)
+			fail_msg("%s: %s attempt %u play %u %lld digit '%c' "
+			    "%u ms", c->name, call_input_name(got->kind),
+			    got->attempt, got->play_id.kind,
+			    (long long)got->play_id.ms, got->digit,
+			    got->digit_ms);
+		assert_string_equal(event.call_id, ID);
+		assert_int_equal(got->at_ms, STAMP_MS);
 	}
 }
 
@@ -285,6 +457,9 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_types),
+		cmocka_unit_test(test_sip_codes),
+		cmocka_unit_test(test_verdicts),
+		cmocka_unit_test(test_talk),
 		cmocka_unit_test(test_times),
 		cmocka_unit_test(test_long_event),
 		cmocka_unit_test(test_damaged),

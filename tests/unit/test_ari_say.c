@@ -27,11 +27,15 @@ static struct outbox_item
 make_item(enum call_command_kind kind)
 {
 	struct outbox_item item = {
-		.command = { .kind = (uint8_t)kind, .attempt = 2 },
+		.command = { .kind = (uint8_t)kind, .attempt = 2,
+		    .play = { .kind = CALL_PLAY_SPEECH,
+		        .ms = 1739781234999LL } },
 		.call = { .id = "1720012345.88007", .attempt = 2,
 		    .ring_timeout_s = 30, .max_duration_s = 3600,
 		    .recording_ms = 1739781234567LL,
 		    .caller_id = "19172452367" },
+		.play = { .target = CALL_PLAY_BRIDGE,
+		    .media = "sound:custom/hello" },
 		.endpoint = "PJSIP/0014155550100@carrier",
 	};
 
@@ -61,8 +65,26 @@ static const struct say_row rows[] = {
 	    "{\"name\":\"call-1720012345.88007-1739781234567\","
 	    "\"format\":\"wav\",\"maxSilenceSeconds\":0,"
 	    "\"maxDurationSeconds\":3630,\"ifExists\":\"fail\"}" },
+	{ CALL_CMD_RECORD_STOP, "POST", "recordings/live/"
+	    "call-1720012345.88007-1739781234567/stop", NULL },
 	{ CALL_CMD_BRIDGE_DESTROY, "DELETE",
 	    "bridges/bridge-1720012345.88007", NULL },
+	{ CALL_CMD_PLAY, "POST", "bridges/bridge-1720012345.88007/play/"
+	    "tts-1720012345.88007-1739781234999",
+	    "{\"media\":\"sound:custom/hello\"}" },
+	{ CALL_CMD_SNOOP, "POST", "channels/1720012345.88007-2/snoop/"
+	    "amd-1720012345.88007", "{\"spy\":\"in\",\"app\":\"app-7\"}" },
+	{ CALL_CMD_SNOOP_SET, "POST", "channels/amd-1720012345.88007/variable",
+	    "{\"variable\":\"KAPHILA_AMD\",\"value\":"
+	    "\"app-7|2500,1500,700,5000,100,50,5,300,5000\"}" },
+	{ CALL_CMD_SNOOP_CONTINUE, "POST",
+	    "channels/amd-1720012345.88007/continue",
+	    "{\"context\":\"kaphila-amd\",\"extension\":\"s\","
+	    "\"priority\":1}" },
+	{ CALL_CMD_SNOOP_HANGUP, "DELETE", "channels/amd-1720012345.88007",
+	    NULL },
+	{ CALL_CMD_PLAY_STOP, "DELETE",
+	    "playbacks/tts-1720012345.88007-1739781234999", NULL },
 };
 
 static void
@@ -98,6 +120,88 @@ test_no_caller_id(void **state)
 	ari_request_clear(&request);
 }
 
+/* The call's own arguments for AMD, not the configuration's. */
+static void
+test_own_amd(void **state)
+{
+	struct outbox_item item = make_item(CALL_CMD_SNOOP_SET);
+	struct ari_request request;
+
+	(void)state;
+	memcpy(item.amd, "1,2,3,4,5,6,7,8,9", 18);
+	assert_int_equal(ari_say(&item, &config, "app", &request), 0);
+	assert_non_null(strstr(request.body, "\"app|1,2,3,4,5,6,7,8,9\""));
+	ari_request_clear(&request);
+}
+
+/* Where a playback goes: the call's channel, its bridge, the other leg's. */
+static void
+test_play_targets(void **state)
+{
+	struct outbox_item item = make_item(CALL_CMD_PLAY);
+	struct ari_request request;
+
+	(void)state;
+	item.play.target = CALL_PLAY_CHANNEL;
+	assert_int_equal(ari_say(&item, &config, "app", &request), 0);
+	assert_string_equal(request.uri.text, "channels/1720012345.88007-2/"
+	    "play/tts-1720012345.88007-1739781234999");
+	ari_request_clear(&request);
+	item.play.target = CALL_PLAY_BRIDGE;
+	item.call.flags = CALL_F_SECOND_LEG;
+	memcpy(item.call.other_id, "1720012345.77007", 17);
+	assert_int_equal(ari_say(&item, &config, "app", &request), 0);
+	assert_string_equal(request.uri.text, "bridges/"
+	    "bridge-1720012345.77007/play/"
+	    "tts-1720012345.88007-1739781234999");
+	ari_request_clear(&request);
+}
+
+/* Into the first leg's bridge, and there is no second try at a no. */
+static void
+test_bridge_join(void **state)
+{
+	struct outbox_item item = make_item(CALL_CMD_BRIDGE_JOIN);
+	enum call_input_kind meaning;
+	struct ari_request request;
+
+	(void)state;
+	item.call.flags = CALL_F_SECOND_LEG;
+	memcpy(item.call.other_id, "1720012345.77007", 17);
+	assert_int_equal(ari_say(&item, &config, "app", &request), 0);
+	assert_string_equal(request.method, "POST");
+	assert_string_equal(request.uri.text,
+	    "bridges/bridge-1720012345.77007/addChannel");
+	assert_string_equal(request.body,
+	    "{\"channel\":\"1720012345.88007-2\"}");
+	ari_request_clear(&request);
+	assert_int_equal(ari_reply_meaning(CALL_CMD_BRIDGE_JOIN, 1, 204,
+	    &meaning), ARI_SETTLED);
+	assert_int_equal(meaning, CALL_IN_BRIDGE_ADD_OK);
+	assert_int_equal(ari_reply_meaning(CALL_CMD_BRIDGE_JOIN, 2, 404,
+	    &meaning), ARI_SETTLED);
+	assert_int_equal(meaning, CALL_IN_BRIDGE_FAILED);
+}
+
+/* The longest names of all fit. */
+static void
+test_long_play(void **state)
+{
+	struct outbox_item item = make_item(CALL_CMD_PLAY);
+	struct ari_request request;
+
+	(void)state;
+	memcpy(item.call.id, "123456789012.123456789012345678", 32);
+	item.command.play.ms = INT64_MAX;
+	item.command.play.kind = CALL_PLAY_PROMPT;
+	memset(item.play.media, '"', sizeof(item.play.media) - 1);
+	assert_int_equal(ari_say(&item, &config, "app", &request), 0);
+	assert_non_null(strstr(request.uri.text,
+	    "/play/gather-123456789012.123456789012345678-"
+	    "9223372036854775807"));
+	ari_request_clear(&request);
+}
+
 struct reply_row {
 	enum call_command_kind kind;
 	unsigned tries;
@@ -124,7 +228,37 @@ static const struct reply_row replies[] = {
 	{ CALL_CMD_RECORD, 1, 201, ARI_SETTLED, CALL_IN_RECORD_OK },
 	{ CALL_CMD_RECORD, 2, 409, ARI_SETTLED, CALL_IN_RECORD_OK },
 	{ CALL_CMD_RECORD, 1, 404, ARI_SETTLED, CALL_IN_RECORD_FAILED },
+	{ CALL_CMD_RECORD_STOP, 1, 204, ARI_SETTLED, CALL_IN_RECORD_STOP_OK },
+	{ CALL_CMD_RECORD_STOP, 1, 404, ARI_SETTLED, CALL_IN_RECORD_STOP_OK },
+	{ CALL_CMD_RECORD_STOP, 2, 409, ARI_SETTLED, CALL_IN_RECORD_STOP_OK },
+	{ CALL_CMD_RECORD_STOP, 1, 500, ARI_TRY_AGAIN,
+	    CALL_IN_RECORD_STOP_OK },
+	{ CALL_CMD_RECORD_STOP, 3, 500, ARI_SETTLED, CALL_IN_RECORD_STOP_OK },
 	{ CALL_CMD_BRIDGE_DESTROY, 1, 404, ARI_SETTLED, CALL_INPUT_COUNT },
+	{ CALL_CMD_SNOOP, 1, 200, ARI_SETTLED, CALL_INPUT_COUNT },
+	{ CALL_CMD_SNOOP, 1, 404, ARI_SETTLED, CALL_IN_SNOOP_FAILED },
+	{ CALL_CMD_SNOOP, 1, 500, ARI_SETTLED, CALL_IN_SNOOP_FAILED },
+	/* Asterisk has no other word for one that is there */
+	{ CALL_CMD_SNOOP, 2, 500, ARI_SETTLED, CALL_INPUT_COUNT },
+	{ CALL_CMD_SNOOP_SET, 1, 204, ARI_SETTLED, CALL_INPUT_COUNT },
+	{ CALL_CMD_SNOOP_SET, 1, 404, ARI_SETTLED, CALL_IN_SNOOP_FAILED },
+	{ CALL_CMD_SNOOP_SET, 2, 409, ARI_SETTLED, CALL_IN_SNOOP_FAILED },
+	{ CALL_CMD_SNOOP_CONTINUE, 1, 204, ARI_SETTLED, CALL_INPUT_COUNT },
+	{ CALL_CMD_SNOOP_CONTINUE, 1, 409, ARI_SETTLED, CALL_IN_SNOOP_FAILED },
+	{ CALL_CMD_SNOOP_CONTINUE, 2, 409, ARI_SETTLED, CALL_INPUT_COUNT },
+	{ CALL_CMD_SNOOP_HANGUP, 1, 404, ARI_SETTLED, CALL_INPUT_COUNT },
+	/* Asterisk 16 and 22 look at no id that is there already */
+	{ CALL_CMD_PLAY, 1, 201, ARI_SETTLED, CALL_IN_PLAY_OK },
+	{ CALL_CMD_PLAY, 2, 201, ARI_SETTLED, CALL_IN_PLAY_OK },
+	{ CALL_CMD_PLAY, 1, 404, ARI_SETTLED, CALL_IN_PLAY_REFUSED },
+	{ CALL_CMD_PLAY, 1, 409, ARI_SETTLED, CALL_IN_PLAY_REFUSED },
+	{ CALL_CMD_PLAY, 2, 409, ARI_SETTLED, CALL_IN_PLAY_REFUSED },
+	{ CALL_CMD_PLAY, 1, 412, ARI_SETTLED, CALL_IN_PLAY_REFUSED },
+	{ CALL_CMD_PLAY, 1, 500, ARI_SETTLED, CALL_IN_PLAY_REFUSED },
+	{ CALL_CMD_PLAY_STOP, 1, 204, ARI_SETTLED, CALL_INPUT_COUNT },
+	{ CALL_CMD_PLAY_STOP, 1, 404, ARI_SETTLED, CALL_INPUT_COUNT },
+	{ CALL_CMD_PLAY_STOP, 2, 500, ARI_TRY_AGAIN, CALL_INPUT_COUNT },
+	{ CALL_CMD_PLAY_STOP, 3, 500, ARI_SETTLED, CALL_INPUT_COUNT },
 	/* there already at the first try: a stranger's */
 	{ CALL_CMD_ORIGINATE, 1, 409, ARI_SETTLED, CALL_IN_ORIGINATE_REFUSED },
 	{ CALL_CMD_BRIDGE_CREATE, 1, 409, ARI_SETTLED, CALL_IN_BRIDGE_FAILED },
@@ -152,6 +286,10 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_requests),
 		cmocka_unit_test(test_no_caller_id),
+		cmocka_unit_test(test_own_amd),
+		cmocka_unit_test(test_play_targets),
+		cmocka_unit_test(test_bridge_join),
+		cmocka_unit_test(test_long_play),
 		cmocka_unit_test(test_replies),
 	};
 

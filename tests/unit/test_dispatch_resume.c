@@ -185,6 +185,32 @@ struct scene {
 	const char *asks; /* the method of what is asked; NULL: nothing */
 };
 
+#define PLAY_MS 7
+
+/* From its originate to a playback that waits at the head. */
+static void
+have_it_play(struct store_txn *txn, const struct change_maker *maker,
+    const char *id)
+{
+	const struct call_play play = { .version = CALL_PLAY_VERSION,
+		.id = { .kind = CALL_PLAY_SOUND, .ms = PLAY_MS },
+		.media = "sound:x", .text = "x" };
+	const struct call_input inputs[] = {
+		{ .kind = CALL_IN_STASIS_START, .attempt = 1 },
+		{ .kind = CALL_IN_PLAY, .play = &play },
+	};
+	struct change change;
+
+	for (size_t i = 0; i < sizeof(inputs) / sizeof(inputs[0]); i++)
+		assert_int_equal(change_step(txn, maker, id, &inputs[i],
+		    &change), 0);
+	assert_int_equal(change_settle(txn, maker, id, 2, NULL, &change), 0);
+	assert_int_equal(change_settle(txn, maker, id, 3, NULL, &change), 0);
+	assert_true(change.has_item);
+	assert_int_equal(change.item.command.kind, CALL_CMD_PLAY);
+	assert_int_equal(outbox_release(txn, id, 4), 0);
+}
+
 static void
 create_call(struct store_txn *txn, const struct scene *scene,
     char id_out[CALL_ID_SIZE])
@@ -213,6 +239,10 @@ create_call(struct store_txn *txn, const struct scene *scene,
 	assert_int_equal(change_settle(txn, &maker, id_out, 1, &accepted,
 	    &change), 0);
 	assert_false(change.has_item);
+	if (scene->kind == CALL_CMD_PLAY) {
+		have_it_play(txn, &maker, id_out);
+		return;
+	}
 	assert_int_equal(change_step(txn, &maker, id_out, &hangup, &change),
 	    0);
 	assert_true(change.has_item);
@@ -258,6 +288,7 @@ static const struct scene scenes[] = {
 #define S LEFT_SENT
 #define HANGUP CALL_CMD_HANGUP
 #define DIAL CALL_CMD_ORIGINATE
+#define PLAY CALL_CMD_PLAY
 #define READ STREAM_READ
 #define AWAY STREAM_ELSEWHERE
 #define NONE STREAM_UNREAD
@@ -299,10 +330,26 @@ static const struct scene scenes[] = {
 	{ "…an originate that waits", 2, DIAL, W, 0, 0, 0, 0, READ, "POST" },
 	{ "a slot that is no more, the neighbour's", 3, HANGUP, S, 3, 6, 0, 0,
 	    NONE, NULL },
+	{ "playback waits", 0, PLAY, W, 0, 0, 0, 0, READ, "POST" },
+	{ "playback waits, nobody reads", 0, PLAY, W, 0, 0, 0, 0, NONE,
+	    "POST" },
+	{ "predecessor is dead, playback", 0, PLAY, S, 0, 1, 0, 0, READ,
+	    "GET" },
+	{ "predecessor is dead, playback, nobody reads", 0, PLAY, S, 0, 1, 0,
+	    0, NONE, NULL },
+	{ "predecessor lives, playback", 0, PLAY, S, 0, 1, 1, 0, READ, NULL },
+	{ "own, the link was lost, playback", 0, PLAY, S, 0, 2, 1, 0, READ,
+	    "GET" },
+	{ "relieved: own playback", 0, PLAY, S, 0, 2, 1, 1, AWAY, NULL },
+	{ "a neighbour's call, a playback of ours", 1, PLAY, S, 0, 2, 1, 0,
+	    NONE, NULL },
+	{ "a slot that is no more, playback, adopted", 2, PLAY, S, 2, 6, 0, 0,
+	    READ, "GET" },
 #undef W
 #undef S
 #undef HANGUP
 #undef DIAL
+#undef PLAY
 #undef READ
 #undef AWAY
 #undef NONE
@@ -400,6 +447,41 @@ test_originate_of_a_relieved_process(void **state)
 	dispatch_resume(bench.dispatch);
 	ask_last(&bench);
 	assert_memory_equal(bench.request, "GET channels/", 13);
+	set_alive(OWN_SLOT, OWN_GENERATION, false);
+	bench_close(&bench);
+}
+
+/*
+ * A playback of a neighbour's call, over a link of ours that was lost: the
+ * neighbour reads the call's events, and tells what became of it.
+ */
+static void
+test_playback_of_a_neighbours_call(void **state)
+{
+	static const struct scene scene = { "", 1, CALL_CMD_PLAY, LEFT_SENT,
+		OWN_SLOT, OWN_GENERATION, true, false, STREAM_UNREAD, NULL };
+	struct outbox_head head;
+	struct store_txn *txn;
+	struct bench bench;
+
+	(void)state;
+	bench_open(&bench);
+	lay_out(&bench, &scene);
+	set_alive(OWN_SLOT, OWN_GENERATION, true);
+	dispatch_resume(bench.dispatch);
+	ask_last(&bench);
+	assert_string_equal(bench.request, "");
+	assert_int_equal(store_begin_read(bench.store.store, &txn), 0);
+	assert_int_equal(outbox_scan(txn, "", &head, 1), 1);
+	store_end_read(&txn);
+	assert_int_equal(head.command.state, COMMAND_SENT);
+	assert_int_equal(head.command.generation, 0);
+	/* from here on it is the neighbour */
+	bench.maker.slot = 1;
+	bench.streams.slots[1].reader = STREAM_READ;
+	dispatch_resume(bench.dispatch);
+	ask_last(&bench);
+	assert_memory_equal(bench.request, "GET playbacks/play-", 19);
 	set_alive(OWN_SLOT, OWN_GENERATION, false);
 	bench_close(&bench);
 }
@@ -517,7 +599,7 @@ test_asked_for_on_the_way(void **state)
 	free(bench);
 }
 
-/* ---- the verdict on an originate ---- */
+/* ---- the verdict on what must be done once ---- */
 
 struct stream {
 	struct server server;
@@ -592,17 +674,16 @@ stream_open(struct stream *stream, struct bench *bench)
 /*
  * A dead one's originate, of which Asterisk has no channel: it may have rung
  * and be over, with its events on the way. Nothing is said again before
- * Asterisk's mark behind them is read.
+ * Asterisk's mark behind them is read. Likewise a playback.
  */
 static void
-test_verdict_waits_for_the_events(void **state)
+check_verdict_waits(enum call_command_kind kind)
 {
-	static const struct scene scene = { "", OWN_SLOT, CALL_CMD_ORIGINATE,
-		LEFT_SENT, OWN_SLOT, 1, false, false, STREAM_READ, NULL };
+	const struct scene scene = { "", OWN_SLOT, kind, LEFT_SENT, OWN_SLOT,
+		1, false, false, STREAM_READ, NULL };
 	struct stream stream;
 	struct bench bench;
 
-	(void)state;
 	bench_open(&bench);
 	bench.look = 404;
 	stream_open(&stream, &bench);
@@ -620,6 +701,106 @@ test_verdict_waits_for_the_events(void **state)
 	event_link_free(&stream.link);
 	server_close(&stream.server);
 	bench_close(&bench);
+}
+
+static void
+test_verdict_waits_for_the_events(void **state)
+{
+	(void)state;
+	check_verdict_waits(CALL_CMD_ORIGINATE);
+	check_verdict_waits(CALL_CMD_PLAY);
+}
+
+struct play_verdict {
+	const char *name;
+	int look; /* what Asterisk has to say of the playback */
+	bool gap; /* events were missed since it was said */
+	bool ended; /* its call has ended meanwhile */
+	unsigned posts;
+	int state; /* of its record then; -1: none */
+};
+
+static const struct play_verdict play_verdicts[] = {
+	{ "it is there", 200, false, false, 0, CALL_PLAY_TAKEN },
+	{ "it is there, events were missed", 200, true, false, 0,
+	    CALL_PLAY_TAKEN },
+	{ "it is not there", 404, false, false, 1, CALL_PLAY_TAKEN },
+	{ "it is not there, events were missed", 404, true, false, 0, -1 },
+	{ "its call is over", 404, false, true, 0, -1 },
+};
+
+static void
+end_call(struct bench *bench)
+{
+	const struct call_input over = { .kind = CALL_IN_DESTROYED,
+		.attempt = 1, .cause = 16 };
+	struct outbox_head head;
+	struct change change;
+	struct store_txn *txn;
+
+	assert_int_equal(store_begin_write(bench->store.store, &txn), 0);
+	assert_int_equal(outbox_scan(txn, "", &head, 1), 1);
+	assert_int_equal(change_step(txn, &bench->maker, head.call_id, &over,
+	    &change), 0);
+	assert_int_equal(store_commit(&txn), 0);
+}
+
+/* The state of the one playback in the store; -1: there is none. */
+static int
+play_state(struct bench *bench, const char *call_id)
+{
+	const struct call_play_id id = { .ms = PLAY_MS };
+	struct call_play play;
+	struct store_txn *txn;
+	int rc;
+
+	assert_int_equal(store_begin_read(bench->store.store, &txn), 0);
+	rc = call_play_get(txn, call_id, &id, &play);
+	store_end_read(&txn);
+	return rc == 0 ? play.state : -1;
+}
+
+/* Whatever is told of it: it is said once more at the most, and settled. */
+static void
+check_play_verdict(const struct play_verdict *row)
+{
+	static const struct scene scene = { "", OWN_SLOT, CALL_CMD_PLAY,
+		LEFT_SENT, OWN_SLOT, 1, false, false, STREAM_READ, NULL };
+	struct outbox_head head;
+	struct store_txn *txn;
+	struct bench bench;
+
+	bench_open(&bench);
+	bench.look = row->look;
+	lay_out(&bench, &scene);
+	bench.streams.slots[0] = (struct stream_state){ .reader = STREAM_READ,
+		.began_ms = row->gap ? INT64_MAX : 0 };
+	assert_int_equal(store_begin_read(bench.store.store, &txn), 0);
+	assert_int_equal(outbox_scan(txn, "", &head, 1), 1);
+	store_end_read(&txn);
+	dispatch_resume(bench.dispatch);
+	turn_flush(bench.turn);
+	if (row->ended)
+		end_call(&bench);
+	RUN_UNTIL(bench.base, dispatch_under_way(bench.dispatch) == 0);
+	if (bench.posts != row->posts ||
+	    play_state(&bench, head.call_id) != row->state)
+		fail_msg("%s: %u posts, state %d", row->name, bench.posts,
+		    play_state(&bench, head.call_id));
+	assert_int_equal(store_begin_read(bench.store.store, &txn), 0);
+	assert_int_equal(outbox_find(txn, head.call_id, head.command.seq),
+	    -KAP_NOENT);
+	store_end_read(&txn);
+	bench_close(&bench);
+}
+
+static void
+test_verdicts_on_a_playback(void **state)
+{
+	(void)state;
+	for (size_t i = 0;
+	    i < sizeof(play_verdicts) / sizeof(play_verdicts[0]); i++)
+		check_play_verdict(&play_verdicts[i]);
 }
 
 static void
@@ -693,7 +874,9 @@ main(void)
 		cmocka_unit_test(test_reply_behind_the_events),
 		cmocka_unit_test(test_pages),
 		cmocka_unit_test(test_asked_for_on_the_way),
+		cmocka_unit_test(test_playback_of_a_neighbours_call),
 		cmocka_unit_test(test_verdict_waits_for_the_events),
+		cmocka_unit_test(test_verdicts_on_a_playback),
 		cmocka_unit_test(test_full_lane),
 	};
 

@@ -29,6 +29,12 @@
 #define PAGE 256
 #define UNDER_WAY_MAX 200
 
+/* A snoop channel of the server's. */
+struct snoop {
+	const char *id;
+	const char *name;
+};
+
 struct bench {
 	struct scratch store;
 	struct event_base *base;
@@ -45,6 +51,9 @@ struct bench {
 	/* the server's */
 	unsigned listed; /* the first so many have their channels */
 	unsigned strays; /* channels, and bridges, of no call */
+	struct snoop snoops[8];
+	unsigned snoop_count;
+	char last_hung_up[128]; /* the path of the channel */
 	void (*on_list)(struct bench *bench); /* before channels are listed */
 	unsigned hung_up;
 	unsigned destroyed;
@@ -90,6 +99,16 @@ list_channels(const struct bench *bench)
 		(void)cJSON_AddStringToObject(channel, "id",
 		    i < bench->listed ? bench->ids[i] : id);
 		(void)cJSON_AddStringToObject(channel, "state", "Ringing");
+		(void)cJSON_AddItemToArray(list, channel);
+	}
+	for (unsigned i = 0; i < bench->snoop_count; i++) {
+		cJSON *channel = cJSON_CreateObject();
+
+		(void)cJSON_AddStringToObject(channel, "id",
+		    bench->snoops[i].id);
+		(void)cJSON_AddStringToObject(channel, "name",
+		    bench->snoops[i].name);
+		(void)cJSON_AddStringToObject(channel, "state", "Up");
 		(void)cJSON_AddItemToArray(list, channel);
 	}
 	return list;
@@ -149,6 +168,8 @@ on_text(struct server *server, const char *text, void *arg)
 			bench->destroyed++;
 		else
 			bench->hung_up++;
+		(void)snprintf(bench->last_hung_up,
+		    sizeof(bench->last_hung_up), "%s", uri);
 		rest_reply(server, request.id, 204, "");
 	} else if (strcmp(uri, "channels") == 0) {
 		if (bench->on_list != NULL)
@@ -290,7 +311,8 @@ create_call(struct store_txn *txn, const struct change_maker *maker,
 	struct call call = { .version = CALL_VERSION, .key_id = 5,
 		.trunk_count = 1, .ring_timeout_s = 30,
 		.max_duration_s = 60, .number = "14155550100",
-		.flags = CALL_F_WEBHOOK }; /* its record outlives it */
+		/* its record outlives it */
+		.flags = CALL_F_WEBHOOK | CALL_F_USE_AMD };
 	struct change change;
 
 	assert_int_equal(change_create(txn, maker, &call, &cold, &change), 0);
@@ -433,6 +455,104 @@ test_many_strays(void **state)
 	bench_close(bench);
 }
 
+/* Let a call be answered, and go through some of the steps behind that. */
+static void
+answer_call(struct bench *bench, const char *id,
+    const enum call_input_kind *kinds, unsigned count)
+{
+	struct change change;
+	struct store_txn *txn;
+
+	assert_int_equal(store_begin_write(bench->store.store, &txn), 0);
+	for (unsigned i = 0; i < count; i++) {
+		const struct call_input input = { .kind = kinds[i],
+			.attempt = kinds[i] == CALL_IN_UP ? 1 : 0,
+			.amd = CALL_AMD_HUMAN, .at_ms = clock_wall_ms() };
+
+		assert_int_equal(change_step(txn, &bench->maker, id, &input,
+		    &change), 0);
+		assert_int_equal(change.rc, 0);
+	}
+	assert_int_equal(store_commit(&txn), 0);
+}
+
+/* The names of a call's snoop channel, as Asterisk makes them. */
+static void
+list_snoop(struct bench *bench, const char *id, char names[2][80])
+{
+	struct snoop *snoop = &bench->snoops[bench->snoop_count++];
+
+	call_snoop_name(id, names[0]);
+	(void)snprintf(names[1], 80, "Snoop/%s-00000007", id);
+	snoop->id = names[0];
+	snoop->name = names[1];
+}
+
+/*
+ * An analysis whose snoop channel is there goes on; one whose isn't, and that
+ * had it for sure, is over; one that may not have it yet is left alone.
+ */
+static void
+test_snoops_of_calls(void **state)
+{
+	static const enum call_input_kind steps[] = { CALL_IN_UP,
+		CALL_IN_STASIS_START, CALL_IN_BRIDGE_ADD_OK, CALL_IN_AMD };
+	struct bench *bench = bench_open();
+	char names[2][80];
+
+	(void)state;
+	lay_out_calls(bench);
+	bench->listed = CALLS;
+	answer_call(bench, bench->ids[0], steps, 3);
+	answer_call(bench, bench->ids[1], steps, 3);
+	answer_call(bench, bench->ids[2], steps, 2);
+	answer_call(bench, bench->ids[3], steps, 4);
+	list_snoop(bench, bench->ids[0], names);
+	run(bench, false);
+	assert_int_equal(get_call(bench, bench->ids[0]).amd_status,
+	    CALL_AMD_PENDING);
+	assert_int_equal(get_call(bench, bench->ids[1]).amd_status,
+	    CALL_AMD_UNKNOWN);
+	assert_int_equal(get_call(bench, bench->ids[2]).amd_status,
+	    CALL_AMD_PENDING);
+	assert_int_equal(get_call(bench, bench->ids[3]).amd_status,
+	    CALL_AMD_HUMAN);
+	rest_lane_ask_last(&bench->lane, bench->base);
+	assert_int_equal(bench->hung_up, 0);
+	bench_close(bench);
+}
+
+/* Of no call: hung up. What only looks like ours stays. */
+static void
+test_snoops_of_no_call(void **state)
+{
+	static const struct snoop others[] = {
+		{ "amd-1600000000.5002", "Snoop/1600000000.5002-00000001" },
+		{ "amd-1600000000.5001", "Snoop/1600000000.50010-00000001" },
+		{ "amd-1600000000.5001", "PJSIP/1600000000.5001-00000001" },
+		{ "amd-1600000000.5001", "Snoop/other-00000001" },
+		{ "snoop-1600000000.5001", "Snoop/1600000000.5001-00000001" },
+	};
+	struct bench *bench = bench_open();
+	char names[2][80];
+	char path[128];
+
+	(void)state;
+	lay_out_calls(bench);
+	bench->listed = CALLS;
+	memcpy(bench->snoops, others, sizeof(others));
+	bench->snoop_count = sizeof(others) / sizeof(others[0]);
+	/* its call rings: nothing is analysed there */
+	list_snoop(bench, bench->ids[4], names);
+	run(bench, false);
+	RUN_UNTIL(bench->base, bench->hung_up > 0);
+	rest_lane_ask_last(&bench->lane, bench->base);
+	assert_int_equal(bench->hung_up, 1);
+	(void)snprintf(path, sizeof(path), "channels/%s", names[0]);
+	assert_string_equal(bench->last_hung_up, path);
+	bench_close(bench);
+}
+
 /* What a run left to do is dropped with it, in the midst of it too. */
 static void
 test_stopped(void **state)
@@ -484,6 +604,8 @@ main(void)
 		cmocka_unit_test(test_restarted),
 		cmocka_unit_test(test_made_or_ended_meanwhile),
 		cmocka_unit_test(test_many_strays),
+		cmocka_unit_test(test_snoops_of_calls),
+		cmocka_unit_test(test_snoops_of_no_call),
 		cmocka_unit_test(test_stopped),
 	};
 
