@@ -43,6 +43,7 @@ int ctl_reload(struct ctl_context *context, int argc, char **argv);
 int ctl_migrate(struct ctl_context *context, int argc, char **argv);
 int ctl_keys(struct ctl_context *context, int argc, char **argv);
 int ctl_trunks(struct ctl_context *context, int argc, char **argv);
+int ctl_trunk_state(struct ctl_context *context, int argc, char **argv);
 
 /* Print "kaphilactl: <text>" as a line on standard error. */
 void ctl_complain(const char *fmt, ...) KAP_PRINTF(1, 2);

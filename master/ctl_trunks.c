@@ -1,6 +1,7 @@
 /*
- * kaphilactl trunks: add, list, remove, enable, disable, and which keys may
- * use them in which order. Workers hear of each change by NOTIFY, which the
+ * kaphilactl trunks: add, set, list, remove, enable, disable, and which keys
+ * may use them in which order. What they do now is ctl_trunk_state.c's.
+ * Workers hear of each change by NOTIFY, which the
  * tables' triggers send.
  */
 #include "master/ctl.h"
@@ -20,6 +21,10 @@ static const struct ctl_column trunk_columns[] = {
 	{ "name", "TRUNK", CTL_TEXT },
 	{ "template", "TEMPLATE", CTL_TEXT },
 	{ "enabled", "ENABLED", CTL_BOOL },
+	{ "priority", "PRIORITY", CTL_INT },
+	{ "weight", "WEIGHT", CTL_INT },
+	{ "maxCalls", "MAX CALLS", CTL_INT },
+	{ "maxCps", "MAX CPS", CTL_INT },
 	{ "keys", "KEYS", CTL_LIST },
 	{ "createdAt", NULL, CTL_TEXT },
 };
@@ -28,7 +33,8 @@ static const struct ctl_column trunk_columns[] = {
 	((int)(sizeof(trunk_columns) / sizeof(trunk_columns[0])))
 
 #define SELECT_TRUNKS \
-	"SELECT t.id, t.name, t.dial_template, t.enabled," \
+	"SELECT t.id, t.name, t.dial_template, t.enabled, t.priority," \
+	" t.weight, t.max_calls, t.max_cps," \
 	" (SELECT string_agg(k.key_id, ',' ORDER BY k.id) FROM key_trunks kt" \
 	"  JOIN api_keys k ON k.id = kt.api_key_id WHERE kt.trunk_id = t.id)," \
 	" to_char(t.created_at AT TIME ZONE 'UTC'," \
@@ -92,28 +98,109 @@ is_good_trunk(const char *name, const char *template)
 	return true;
 }
 
+/* What add and set have in common; the order is that of their SQL. */
+enum setting {
+	SET_TEMPLATE,
+	SET_PRIORITY,
+	SET_WEIGHT,
+	SET_MAX_CALLS,
+	SET_MAX_CPS,
+	SETTING_COUNT
+};
+
+static const struct {
+	const char *option;
+	int64_t min; /* of numbers */
+	int64_t max;
+} settings[SETTING_COUNT] = {
+	[SET_TEMPLATE] = { "--template", 0, 0 },
+	[SET_PRIORITY] = { "--priority", 0, 1000 },
+	[SET_WEIGHT] = { "--weight", 1, 100 },
+	[SET_MAX_CALLS] = { "--max-calls", 0, 1000000 },
+	[SET_MAX_CPS] = { "--max-cps", 0, 1000000 },
+};
+
+/*
+ * Take the trunk's name and its settings out of argv, and check them. What
+ * was not given is left NULL, which SQL takes for "as it is".
+ *
+ * values  [0] the name, then those of enum setting
+ */
+static bool
+take_settings(int argc, char **argv, const char *values[1 + SETTING_COUNT])
+{
+	struct ctl_option options[SETTING_COUNT] = { { .name = NULL } };
+	const char *template;
+
+	for (int i = 0; i < SETTING_COUNT; i++) {
+		values[1 + i] = NULL;
+		options[i].name = settings[i].option;
+		options[i].value = &values[1 + i];
+	}
+	if (!ctl_take_args(argc, argv, 2, options, SETTING_COUNT, values, 1))
+		return false;
+	for (int i = SET_PRIORITY; i < SETTING_COUNT; i++) {
+		int64_t ignored;
+
+		if (values[1 + i] != NULL && !ctl_parse_int(
+		        settings[i].option, values[1 + i], settings[i].min,
+		        settings[i].max, &ignored))
+			return false;
+	}
+	template = values[1 + SET_TEMPLATE];
+	return is_good_trunk(values[0],
+	    template != NULL ? template : TEMPLATE_DEFAULT);
+}
+
 static int
 add(struct ctl_context *context, int argc, char **argv)
 {
-	const char *values[2] = { NULL, TEMPLATE_DEFAULT };
-	const struct ctl_option options[] = {
-		{ "--template", &values[1], NULL },
-	};
+	const char *values[1 + SETTING_COUNT];
 	PGresult *result;
 	PGconn *conn;
 	int exit_code = CTL_FAILED;
 
-	if (!ctl_take_args(argc, argv, 2, options, 1, values, 1) ||
-	    !is_good_trunk(values[0], values[1]))
+	if (!take_settings(argc, argv, values))
 		return CTL_USAGE;
 	conn = ctl_pg_open(context);
 	if (conn == NULL)
 		return CTL_FAILED;
-	result = ctl_pg_query(conn, "INSERT INTO trunks (name, dial_template)"
-	    " VALUES ($1, $2)", 2, values);
+	result = ctl_pg_query(conn, "INSERT INTO trunks (name, dial_template,"
+	    " priority, weight, max_calls, max_cps) VALUES ($1,"
+	    " coalesce($2, '" TEMPLATE_DEFAULT "'),"
+	    " coalesce($3::integer, 0), coalesce($4::integer, 1),"
+	    " coalesce($5::integer, 0), coalesce($6::integer, 0))",
+	    1 + SETTING_COUNT, values);
 	if (ctl_pg_failed_with(result, "23505"))
 		ctl_complain("trunk '%s' is there already", values[0]);
 	else if (ctl_pg_ok(result, "adding the trunk"))
+		exit_code = show_trunk(conn, values[0], context->json);
+	PQclear(result);
+	PQfinish(conn);
+	return exit_code;
+}
+
+static int
+set(struct ctl_context *context, int argc, char **argv)
+{
+	const char *values[1 + SETTING_COUNT];
+	PGresult *result;
+	PGconn *conn;
+	int exit_code = CTL_FAILED;
+
+	if (!take_settings(argc, argv, values))
+		return CTL_USAGE;
+	conn = ctl_pg_open(context);
+	if (conn == NULL)
+		return CTL_FAILED;
+	result = ctl_pg_query(conn, "UPDATE trunks SET"
+	    " dial_template = coalesce($2, dial_template),"
+	    " priority = coalesce($3::integer, priority),"
+	    " weight = coalesce($4::integer, weight),"
+	    " max_calls = coalesce($5::integer, max_calls),"
+	    " max_cps = coalesce($6::integer, max_cps) WHERE name = $1",
+	    1 + SETTING_COUNT, values);
+	if (ctl_pg_ok(result, "changing the trunk"))
 		exit_code = show_trunk(conn, values[0], context->json);
 	PQclear(result);
 	PQfinish(conn);
@@ -331,14 +418,16 @@ ctl_trunks(struct ctl_context *context, int argc, char **argv)
 	} verbs[] = {
 		{ "add", add }, { "list", list }, { "remove", remove_trunk },
 		{ "enable", enable }, { "disable", disable },
+		{ "set", set }, { "state", ctl_trunk_state },
 		{ "assign", assign }, { "unassign", unassign },
 	};
 
+	if (argc == 1)
+		return ctl_trunk_state(context, argc, argv);
 	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
-		if (argc > 1 && strcmp(argv[1], verbs[i].name) == 0)
+		if ( strcmp(argv[1], verbs[i].name) == 0)
 			return verbs[i].handler(context, argc, argv);
 	}
-	if (argc > 1)
-		ctl_complain("trunks can't '%s'", argv[1]);
+	ctl_complain("trunks can't '%s'", argv[1]);
 	return CTL_USAGE;
 }

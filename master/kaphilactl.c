@@ -91,8 +91,10 @@ static const struct command commands[] = {
 	    "A key's text is shown once, when it is created. A rate limit\n"
 	    "is for an hour; 0 means no limit.\n",
 	    ctl_keys },
-	{ "trunks", "add, change and assign trunks",
-	    "  kaphilactl trunks add TRUNK [--template TEMPLATE]\n"
+	{ "trunks", "show, add, change and assign trunks",
+	    "  kaphilactl trunks\n"
+	    "  kaphilactl trunks add TRUNK [OPTION ...]\n"
+	    "  kaphilactl trunks set TRUNK [OPTION ...]\n"
 	    "  kaphilactl trunks list\n"
 	    "  kaphilactl trunks remove TRUNK\n"
 	    "  kaphilactl trunks enable TRUNK\n"
@@ -100,7 +102,16 @@ static const struct command commands[] = {
 	    "  kaphilactl trunks assign KEY TRUNK [--position N]\n"
 	    "  kaphilactl trunks unassign KEY TRUNK\n"
 	    "\n"
-	    "The template makes the dial string from {number} and {trunk}.\n",
+	    "Without more it shows what the trunks do on this node: calls,\n"
+	    "limits, and which of them rest for their calls failed.\n"
+	    "\n"
+	    "  --template TEMPLATE  makes the dial string from {number} and\n"
+	    "                       {trunk}\n"
+	    "  --priority N         0..1000: the lowest are taken first\n"
+	    "  --weight N           1..100: turns among those of a priority\n"
+	    "  --max-calls N        calls at a time on a node; 0: no limit\n"
+	    "  --max-cps N          calls begun in a second; 0: no limit\n"
+	    "\n",
 	    ctl_trunks },
 };
 

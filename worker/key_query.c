@@ -20,10 +20,11 @@ static const char find_sql[] =
     " k.total_calls, k.successful_calls,"
     " (k.disabled_at IS NOT NULL OR coalesce(k.expires_at <= now(), false))"
     "  ::int,"
-    " n.charges_posted, n.calls_posted, t.id, t.name, t.dial_template"
+    " n.charges_posted, n.calls_posted, t.id, t.name, t.dial_template,"
+    " t.priority, t.weight, t.max_calls, t.max_cps"
     " FROM api_keys k"
     " LEFT JOIN key_nodes n ON n.api_key_id = k.id AND n.node = $2::integer"
-    " LEFT JOIN LATERAL (SELECT t.id, t.name, t.dial_template, kt.position"
+    " LEFT JOIN LATERAL (SELECT t.*, kt.position"
     "  FROM key_trunks kt JOIN trunks t ON t.id = kt.trunk_id"
     "  WHERE kt.api_key_id = k.id AND t.enabled"
     "  ORDER BY kt.position, t.id LIMIT 8) t ON true"
@@ -47,7 +48,11 @@ enum find_column {
 	COL_CALLS,
 	COL_TRUNK_ID,
 	COL_TRUNK_NAME,
-	COL_TRUNK_TEMPLATE
+	COL_TRUNK_TEMPLATE,
+	COL_TRUNK_PRIORITY,
+	COL_TRUNK_WEIGHT,
+	COL_TRUNK_MAX_CALLS,
+	COL_TRUNK_MAX_CPS
 };
 
 /* Never waits for the row: a ledger batch may hold it. */
@@ -78,6 +83,20 @@ key_query_send(struct pg *pg, const uint8_t hash[API_KEY_HASH_SIZE],
 }
 
 static void
+read_limits(struct api_key_trunk_limits *limits, const PGresult *result,
+    int row)
+{
+	limits->priority = (int32_t)pg_get_int(result, row,
+	    COL_TRUNK_PRIORITY, 0);
+	limits->weight = (uint32_t)pg_get_int(result, row, COL_TRUNK_WEIGHT,
+	    1);
+	limits->max_calls = (uint32_t)pg_get_int(result, row,
+	    COL_TRUNK_MAX_CALLS, 0);
+	limits->max_cps = (uint32_t)pg_get_int(result, row, COL_TRUNK_MAX_CPS,
+	    0);
+}
+
+static void
 read_trunks(struct api_key *key, const PGresult *result)
 {
 	const int rows = PQntuples(result);
@@ -93,6 +112,7 @@ read_trunks(struct api_key *key, const PGresult *result)
 		    sizeof(trunk->name));
 		pg_get_text(result, row, COL_TRUNK_TEMPLATE,
 		    trunk->dial_template, sizeof(trunk->dial_template));
+		read_limits(&key->limits[key->trunk_count], result, row);
 		key->trunk_count++;
 	}
 }
