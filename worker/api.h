@@ -21,7 +21,9 @@
 #include "shared/config.h"
 #include "shared/turn.h"
 
+struct control_waiters;
 struct http_request;
+struct speech;
 struct waiters;
 
 struct api {
@@ -31,9 +33,13 @@ struct api {
 	struct turn *turn;
 	struct key_lookup *keys;
 	struct dispatch *dispatch;
-	struct waiters *waiters; /* /makecall requests without their answer */
+	struct waiters *waiters; /* calls whose request has no answer yet */
+	struct control_waiters *controls; /* playbacks likewise */
+	struct speech *speech;
 	bool links_up;  /* commands can be sent and events are read */
+	bool has_amd;   /* …and Asterisk can tell machines from humans */
 	bool draining;
+	bool closing;   /* nothing new is begun any more */
 	bool overloaded; /* the call table is nearly full */
 	bool is_tight;   /* …will be, if answers to retries are kept for long */
 };
@@ -48,6 +54,24 @@ extern const struct http_routes api_admin_routes; /* loopback, no keys */
 typedef void api_key_fn(struct api *api, struct http_request *req,
     const struct api_key *key);
 void api_with_key(struct api *api, struct http_request *req, api_key_fn *fn);
+
+/* What a request, or one call out of a batch, is answered. */
+struct api_answer {
+	int status;
+	int retry_after_s; /* 0: none */
+	bool replayed;     /* by an Idempotency-Key */
+	cJSON *tree;       /* NULL: out of memory */
+};
+
+/*
+ * An error of the table with further fields. Takes ownership of `tree`, which
+ * gets success, error (if it has none) and code.
+ */
+void api_answer_error(struct api_answer *answer, enum api_code code,
+    cJSON *tree);
+
+/* Answer a request, with the headers that go with it. Takes the tree. */
+void api_reply(struct http_request *req, const struct api_answer *answer);
 
 /* Answer with an error of the table; `error` may have a text of its own. */
 void api_reply_error(struct http_request *req, const struct api_error *error);
@@ -87,7 +111,16 @@ KAP_MUST_USE int api_read_body(struct http_request *req, cJSON **body_out,
 
 /* Handlers, by file. */
 void api_makecall(struct http_request *req, void *ctx);  /* api_makecall.c */
+void api_batchcall(struct http_request *req, void *ctx); /* api_batchcall.c */
+void api_forwardcall(struct http_request *req,
+    void *ctx);                                      /* api_forwardcall.c */
 void api_hangup(struct http_request *req, void *ctx);    /* api_hangup.c */
+void api_voice(struct http_request *req, void *ctx);     /* api_control.c */
+void api_play(struct http_request *req, void *ctx);
+void api_gather(struct http_request *req, void *ctx);
+void api_stop_plays(struct http_request *req, void *ctx); /* api_playback.c */
+void api_stop_recording(struct http_request *req,
+    void *ctx);                                      /* api_recordings.c */
 void api_list_calls(struct http_request *req, void *ctx); /* api_read.c */
 void api_show_call(struct http_request *req, void *ctx);
 void api_me(struct http_request *req, void *ctx);
@@ -95,7 +128,7 @@ void api_health(struct http_request *req, void *ctx);    /* api_health.c */
 void api_ready(struct http_request *req, void *ctx);
 void api_metrics(struct http_request *req, void *ctx);
 
-/* /makecall requests that wait for Asterisk's first sign (api_makecall.c). */
+/* Calls that wait for Asterisk's first sign of them (makecall_wait.c). */
 struct waiters *waiters_new(void);
 void waiters_free(struct waiters **waiters); /* drops what still waits */
 unsigned waiters_count(const struct waiters *waiters);
@@ -105,7 +138,12 @@ unsigned waiters_count(const struct waiters *waiters);
  */
 void waiters_review(struct api *api);
 
-/* A call has changed (dispatch_watch_fn): answer who waits for it. */
+/* A call has changed: answer who waits for what becomes of it. */
+void waiters_call_changed(struct api *api, const struct change *change);
+
+/*
+ * The same for whoever waits for anything (dispatch_watch_fn; api_common.c).
+ */
 void api_call_changed(struct api *api, const struct change *change);
 
 #endif

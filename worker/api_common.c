@@ -12,28 +12,51 @@
 #include <openssl/evp.h>
 
 #include "api_fields.h"
+#include "control_wait.h"
 #include "http_server.h"
 #include "shared/clock.h"
 
 #define BASIC_MAX 512 /* of "Basic" credentials, encoded */
 
 void
-api_reply_error_tree(struct http_request *req, enum api_code code,
-    cJSON *tree)
+api_answer_error(struct api_answer *answer, enum api_code code, cJSON *tree)
 {
 	const struct api_code_row *row = api_code_row(code);
-	char seconds[12];
 
 	(void)cJSON_AddBoolToObject(tree, "success", 0);
 	if (cJSON_GetObjectItemCaseSensitive(tree, "error") == NULL)
 		(void)cJSON_AddStringToObject(tree, "error", row->text);
 	(void)cJSON_AddStringToObject(tree, "code", row->code);
-	if (row->retry_after_s > 0) {
+	*answer = (struct api_answer){
+		.status = row->status,
+		.retry_after_s = row->retry_after_s,
+		.tree = tree,
+	};
+}
+
+void
+api_reply(struct http_request *req, const struct api_answer *answer)
+{
+	char seconds[12];
+
+	if (answer->retry_after_s > 0) {
 		(void)snprintf(seconds, sizeof(seconds), "%d",
-		    row->retry_after_s);
+		    answer->retry_after_s);
 		http_reply_add_header(req, "Retry-After", seconds);
 	}
-	http_reply_json(req, row->status, tree);
+	if (answer->replayed)
+		http_reply_add_header(req, "Idempotent-Replayed", "true");
+	http_reply_json(req, answer->status, answer->tree);
+}
+
+void
+api_reply_error_tree(struct http_request *req, enum api_code code,
+    cJSON *tree)
+{
+	struct api_answer answer;
+
+	api_answer_error(&answer, code, tree);
+	api_reply(req, &answer);
 }
 
 void
@@ -232,4 +255,13 @@ api_add_rate_headers(struct http_request *req,
 		(void)snprintf(text, sizeof(text), "%" PRId64, wait_s);
 		http_reply_add_header(req, "Retry-After", text);
 	}
+}
+
+/* --- who waits ------------------------------------------------------------ */
+
+void
+api_call_changed(struct api *api, const struct change *change)
+{
+	waiters_call_changed(api, change);
+	control_call_changed(api, change);
 }

@@ -89,6 +89,21 @@ parse_number(const char *text, double *out)
 	return *end == '\0' && end != text;
 }
 
+/* Any number, also one in a text. 0, or -KAP_INVAL with the error. */
+static int
+read_number(const cJSON *field, const char *name, double *out,
+    struct api_error *error)
+{
+	if (cJSON_IsNumber(field))
+		*out = field->valuedouble;
+	else if (!cJSON_IsString(field) ||
+	    !parse_number(field->valuestring, out))
+		return wrong_type(name, "a number", error);
+	if (*out != *out) /* not a number */
+		return wrong_type(name, "a number", error);
+	return 0;
+}
+
 int
 api_field_clamped(const cJSON *body, const char *name, int64_t fallback,
     int64_t min, int64_t max, int64_t *out, struct api_error *error)
@@ -99,19 +114,35 @@ api_field_clamped(const cJSON *body, const char *name, int64_t fallback,
 	*out = fallback;
 	if (field == NULL)
 		return 0;
-	if (cJSON_IsNumber(field))
-		number = field->valuedouble;
-	else if (!cJSON_IsString(field) ||
-	    !parse_number(field->valuestring, &number))
-		return wrong_type(name, "a number", error);
-	if (number != number) /* not a number */
-		return wrong_type(name, "a number", error);
+	if (read_number(field, name, &number, error) != 0)
+		return -KAP_INVAL;
 	if (number < (double)min)
 		*out = min;
 	else if (number > (double)max)
 		*out = max;
 	else
 		*out = (int64_t)number;
+	return 0;
+}
+
+int
+api_field_whole(const cJSON *body, const char *name, int64_t fallback,
+    int64_t min, int64_t max, int64_t *out, struct api_error *error)
+{
+	const cJSON *field = api_field(body, name);
+	double number;
+
+	*out = fallback;
+	if (field == NULL)
+		return 0;
+	if (read_number(field, name, &number, error) != 0)
+		return -KAP_INVAL;
+	if (number < (double)min || number > (double)max ||
+	    (double)(int64_t)number != number)
+		return api_error_set(error, API_INVALID_PARAMETER,
+		    "Invalid parameter: %s must be a whole number from %"
+		    PRId64 " to %" PRId64, name, min, max);
+	*out = (int64_t)number;
 	return 0;
 }
 

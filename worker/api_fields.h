@@ -30,6 +30,11 @@ KAP_MUST_USE int api_field_clamped(const cJSON *body, const char *name,
     int64_t fallback, int64_t min, int64_t max, int64_t *out,
     struct api_error *error);
 
+/* A whole number; one out of min..max is INVALID_PARAMETER. */
+KAP_MUST_USE int api_field_whole(const cJSON *body, const char *name,
+    int64_t fallback, int64_t min, int64_t max, int64_t *out,
+    struct api_error *error);
+
 /* A phone number; *present_out tells whether it was there at all. */
 KAP_MUST_USE int api_field_phone(const cJSON *body, const char *name,
     char out[CALL_NUMBER_SIZE], bool *present_out, struct api_error *error);

@@ -46,9 +46,10 @@ api_health(struct http_request *req, void *ctx)
 	    (double)count_live_calls(api));
 	features = cJSON_AddObjectToObject(tree, "features");
 	(void)cJSON_AddStringToObject(features, "recording", "bridge-only");
-	(void)cJSON_AddStringToObject(features, "amd", "none");
+	(void)cJSON_AddStringToObject(features, "amd",
+	    api->has_amd ? "enhanced" : "none");
 	(void)cJSON_AddStringToObject(features, "tts", "none");
-	(void)cJSON_AddStringToObject(features, "playback", "none");
+	(void)cJSON_AddStringToObject(features, "playback", "bridge-safe");
 	http_reply_json(req, 200, tree);
 }
 

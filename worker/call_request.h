@@ -27,6 +27,8 @@ struct call_request {
 	uint32_t max_duration_s;
 	bool use_amd;
 	bool async_amd;
+	char amd[CALL_AMD_ARGS_MAX + 1]; /* AMD()'s arguments; empty: none */
+	uint8_t amd_total; /* struct call's */
 	bool record;
 };
 
@@ -47,14 +49,18 @@ void call_request_fill_call(const struct call_request *request,
 /* Room for the dial strings of one call. */
 struct call_request_dial {
 	struct api_key_trunk trunks[CALL_TRUNKS_MAX];
+	struct api_key_trunk_limits limits[CALL_TRUNKS_MAX];
 	char endpoints[CALL_TRUNKS_MAX][CALL_ENDPOINT_MAX + 1];
 	unsigned count;
+	unsigned wait_s; /* trunk_choice.h's */
 };
 
 /*
- * The key's trunks in the order in which they are to be tried.
+ * The key's trunks in the order in which they are to be tried: those of the
+ * lowest priority first, and among those of one priority in turn, each as
+ * often as its weight says.
  *
- * first  the round-robin position, any number
+ * first  the round-robin position, any number: it alone says whose turn it is
  *
  * Trunks whose template can't be expanded are left out. Returns 0; -KAP_INVAL
  * when none is left.

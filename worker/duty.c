@@ -14,6 +14,7 @@
 
 #include <event2/event.h>
 
+#include "control_wait.h"
 #include "shared/crash_point.h"
 #include "shared/log.h"
 #include "worker.h"
@@ -103,6 +104,7 @@ duty_on_leave_timer(int fd KAP_UNUSED, short what KAP_UNUSED, void *arg)
 
 	if (worker->http_drained && worker->admin_drained &&
 	    waiters_count(worker->api.waiters) == 0 &&
+	    control_waiters_count(worker->api.controls) == 0 &&
 	    dispatch_under_way(worker->dispatch) == 0 &&
 	    (worker->duty == DUTY_OWN || ledger_drain_is_idle(worker->ledger)))
 		child_runtime_leave(&worker->runtime, "drained");

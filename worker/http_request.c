@@ -2,12 +2,15 @@
  * What a handler reads from a request. The request refers to evhttp's own,
  * which the gate keeps alive as long as this one lives.
  */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/socket.h>
 
 #include <event2/buffer.h>
+#include <event2/bufferevent.h>
 #include <event2/http.h>
 #include <event2/keyvalq_struct.h>
 
@@ -143,10 +146,30 @@ http_request_header(const struct http_request *req, const char *name)
 	    name);
 }
 
+/*
+ * Has the client closed its side? The connection isn't read while its request
+ * is under way, so nobody else has noticed. One that has closed its sending
+ * side alone, and would still read, counts as gone too.
+ */
+static bool
+is_closed(const struct http_request *req)
+{
+	struct bufferevent *bev = evhttp_connection_get_bufferevent(
+	    evhttp_request_get_connection(req->ev));
+	char byte;
+	ssize_t len;
+
+	do {
+		len = recv(bufferevent_getfd(bev), &byte, 1,
+		    MSG_PEEK | MSG_DONTWAIT);
+	} while (len < 0 && errno == EINTR);
+	return len == 0 || (len < 0 && errno != EAGAIN);
+}
+
 bool
 http_request_has_client(const struct http_request *req)
 {
-	return req->conn != NULL;
+	return req->conn != NULL && !is_closed(req);
 }
 
 unsigned

@@ -9,6 +9,7 @@
 
 #include <event2/event.h>
 
+#include "control_wait.h"
 #include "duty.h"
 #include "http_tls.h"
 #include "idempotency_sweep.h"
@@ -17,6 +18,7 @@
 #include "shared/crash_point.h"
 #include "shared/log.h"
 #include "shared/stats.h"
+#include "speech.h"
 #include "worker.h"
 
 #define FULL_PERCENT 80  /* of the map: no new calls beyond it */
@@ -65,6 +67,7 @@ on_originate_known(void *ctx, const char *call_id)
 	struct store_txn *txn;
 	int rc;
 
+	control_look_at(&worker->api, call_id);
 	if (waiters_count(worker->api.waiters) == 0 ||
 	    store_begin_read(worker->store, &txn) != 0)
 		return;
@@ -96,7 +99,18 @@ on_links_changed(void *ctx, bool up)
 	struct worker *worker = ctx;
 
 	worker->api.links_up = up;
+	amd_check_set_link(worker->amd, up);
 	if (up && worker->opening != NULL)
+		opening_look(worker->opening);
+}
+
+static void
+on_amd_changed(void *ctx)
+{
+	struct worker *worker = ctx;
+
+	worker->api.has_amd = amd_check_is_there(worker->amd);
+	if (worker->opening != NULL)
 		opening_look(worker->opening);
 }
 
@@ -132,7 +146,7 @@ is_complete(void *ctx)
 {
 	const struct worker *worker = ctx;
 
-	return worker->api.links_up;
+	return worker->api.links_up && amd_check_is_known(worker->amd);
 }
 
 static void
@@ -204,6 +218,7 @@ on_tick(void *ctx)
 
 	look_at_store(worker);
 	waiters_review(&worker->api);
+	control_review(&worker->api);
 	streams_look(worker->streams);
 	idempotency_sweep(worker->turn, worker->store, worker->api.is_tight ?
 	    worker->runtime.config.idempotency.keep_s * 1000 : 0);
@@ -266,6 +281,24 @@ load_tls(const struct worker *worker, SSL_CTX **tls_out,
 	    config->http.tls_key, msg);
 }
 
+/* What a change of a call needs to know of the settings. */
+static void
+set_limits(struct worker *worker)
+{
+	const struct config *config = &worker->runtime.config;
+
+	worker->maker.originate_timeout_ms =
+	    config->calls.originate_timeout_ms;
+	worker->maker.amd_timeout_ms = config->amd.total_analysis_ms +
+	    CALL_AMD_GRACE_MS;
+	worker->maker.trunk_timeout_ms = config->trunks.timeout_ms;
+	worker->maker.circuit_failures =
+	    (uint32_t)config->trunks.circuit_failures;
+	worker->maker.circuit_rest_ms = config->trunks.circuit_rest_s * 1000;
+	worker->maker.circuit_rest_max_ms =
+	    config->trunks.circuit_rest_max_s * 1000;
+}
+
 /*
  * A reload: tell those that copied something. The certificate is read anew
  * whatever changed, for its file may be another one under the same name.
@@ -278,8 +311,7 @@ on_config(void *ctx)
 	struct kap_errmsg msg = { .text = "" };
 	SSL_CTX *tls;
 
-	worker->maker.originate_timeout_ms =
-	    worker->runtime.config.calls.originate_timeout_ms;
+	set_limits(worker);
 	if (load_tls(worker, &tls, &msg) == 0) {
 		SSL_CTX_free(worker->tls);
 		worker->tls = tls;
@@ -322,8 +354,7 @@ open_store(struct worker *worker)
 	worker->maker.slot = (unsigned)worker->runtime.args.slot;
 	worker->maker.generation = worker->runtime.args.generation;
 	worker->maker.node = (unsigned)config->node.id;
-	worker->maker.originate_timeout_ms =
-	    config->calls.originate_timeout_ms;
+	set_limits(worker);
 }
 
 static void
@@ -376,8 +407,12 @@ open_calls(struct worker *worker)
 	worker->timers = timer_run_new(worker->runtime.base, worker->turn,
 	    worker->store, &worker->maker, worker->dispatch);
 	worker->api.waiters = waiters_new();
+	worker->api.controls = control_waiters_new();
+	worker->api.speech = speech_new(worker->runtime.base,
+	    &worker->runtime.config);
 	if (worker->dispatch == NULL || worker->reconcile == NULL ||
-	    worker->timers == NULL || worker->api.waiters == NULL)
+	    worker->timers == NULL || worker->api.waiters == NULL ||
+	    worker->api.controls == NULL || worker->api.speech == NULL)
 		fatal("out of memory");
 }
 
@@ -406,6 +441,13 @@ open_streams(struct worker *worker)
 static void
 open_links(struct worker *worker)
 {
+	const struct amd_check_options amd = {
+		.base = worker->runtime.base,
+		.config = &worker->runtime.config,
+		.control = &worker->control,
+		.changed = on_amd_changed,
+		.ctx = worker,
+	};
 	const struct links_options options = {
 		.runtime = &worker->runtime,
 		.turn = worker->turn,
@@ -419,6 +461,9 @@ open_links(struct worker *worker)
 	};
 	struct kap_errmsg msg;
 
+	worker->amd = amd_check_new(&amd);
+	if (worker->amd == NULL)
+		fatal("out of memory");
 	if (links_open(&worker->links, &options, &msg) != 0)
 		fatal("asterisk.url: %s", msg.text);
 }
@@ -488,13 +533,17 @@ close_all(struct worker *worker)
 	adoption_free(&worker->adoption);
 	streams_free(&worker->streams);
 	opening_free(&worker->opening);
+	worker->api.closing = true;
 	/* answers what waits for a key, while all that it needs is there */
 	key_lookup_free(&worker->keys);
 	turn_flush(worker->turn);
+	speech_free(&worker->api.speech);
 	waiters_free(&worker->api.waiters);
+	control_waiters_free(&worker->api.controls);
 	http_server_free(&worker->http);
 	http_server_free(&worker->admin);
 	links_close(&worker->links);
+	amd_check_free(&worker->amd);
 	reconcile_free(&worker->reconcile);
 	timer_run_free(&worker->timers);
 	ledger_drain_free(&worker->ledger);

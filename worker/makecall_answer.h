@@ -6,22 +6,21 @@
 #ifndef KAP_MAKECALL_ANSWER_H
 #define KAP_MAKECALL_ANSWER_H
 
+#include "api.h"
 #include "shared/idempotency.h"
 
-struct http_request;
-
 /*
- * Answer 200, or 500 ORIGINATION_FAILED, and end the request.
+ * 200, 500 ORIGINATION_FAILED, or 503 TELEPHONY_TIMEOUT.
  *
- * record  in state MADE or REFUSED
+ * record  not UNDER_WAY
  */
-void makecall_answer(struct http_request *req,
-    const struct idempotency *record);
+void makecall_answer(const struct idempotency *record,
+    struct api_answer *answer);
 
 /*
- * Answer 503 TELEPHONY_TIMEOUT: nobody can tell yet what becomes of the call;
+ * 503 TELEPHONY_TIMEOUT: nobody can tell yet what becomes of the call;
  * its id tells which it is.
  */
-void makecall_answer_unknown(struct http_request *req, const char *call_id);
+void makecall_answer_unknown(const char *call_id, struct api_answer *answer);
 
 #endif

@@ -10,6 +10,7 @@
 #include <openssl/ssl.h>
 
 #include "adoption.h"
+#include "amd_check.h"
 #include "api.h"
 #include "http_server.h"
 #include "ledger_drain.h"
@@ -46,6 +47,7 @@ struct worker {
 	struct ari_command_link *originate;
 	struct ari_command_link *control;
 	struct links *links;
+	struct amd_check *amd;
 	struct api api;
 	SSL_CTX *tls;
 	struct http_server *http;

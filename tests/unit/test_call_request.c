@@ -177,6 +177,62 @@ test_ring_timeout_is_clamped(void **state)
 	}
 }
 
+struct amd_row {
+	const char *body;
+	enum api_code code;
+	const char *args;
+	unsigned total; /* in CALL_AMD_UNIT_MS */
+};
+
+static const struct amd_row amds[] = {
+	{ "{\"number\":\"14155550100\",\"useAmd\":true}", API_OK, "", 0 },
+	{ "{\"number\":\"14155550100\",\"useAmd\":true,\"amd\":null}",
+	    API_OK, "", 0 },
+	{ "{\"number\":\"14155550100\",\"useAmd\":true,\"amd\":{}}", API_OK,
+	    "2500,1500,700,5000,100,50,5,300,5000", 50 },
+	{ "{\"number\":\"14155550100\",\"useAmd\":true,\"amd\":{"
+	    "\"initialSilence\":1,\"greeting\":\"2000\","
+	    "\"afterGreetingSilence\":900,\"totalAnalysisTime\":4001,"
+	    "\"minimumWordLength\":120,\"betweenWordsSilence\":60,"
+	    "\"maximumNumberOfWords\":1000,\"silenceThreshold\":200,"
+	    "\"maximumWordLength\":3000,\"unknown\":1}}", API_OK,
+	    "100,2000,900,4001,120,60,100,200,3000", 41 },
+	{ "{\"number\":\"14155550100\",\"useAmd\":true,\"amd\":{"
+	    "\"totalAnalysisTime\":1e9}}", API_OK,
+	    "2500,1500,700,20000,100,50,5,300,5000", 200 },
+	{ "{\"number\":\"14155550100\",\"amd\":{\"greeting\":2000}}",
+	    API_OK, "2500,2000,700,5000,100,50,5,300,5000", 0 },
+	{ "{\"number\":\"14155550100\",\"amd\":true}",
+	    API_INVALID_PARAMETER, NULL, 0 },
+	{ "{\"number\":\"14155550100\",\"amd\":{\"greeting\":\"long\"}}",
+	    API_INVALID_PARAMETER, NULL, 0 },
+};
+
+/* What isn't said is the configuration's; the rest is clamped. */
+static void
+test_amd(void **state)
+{
+	static const struct api_key key;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(amds) / sizeof(amds[0]); i++) {
+		struct call_request request;
+		struct api_error error;
+		struct call call;
+
+		assert_int_equal(read_text(amds[i].body, &request, &error),
+		    amds[i].code);
+		if (amds[i].code != API_OK) {
+			assert_true(strstr(error.text, "amd") != NULL ||
+			    strstr(error.text, "greeting") != NULL);
+			continue;
+		}
+		assert_string_equal(request.amd, amds[i].args);
+		call_request_fill_call(&request, &key, &call);
+		assert_int_equal(call.amd_total, amds[i].total);
+	}
+}
+
 static void
 test_metadata_is_bounded(void **state)
 {
@@ -216,6 +272,99 @@ test_trunks_take_turns(void **state)
 	assert_string_equal(dial.endpoints[2], "PJSIP/0014155550100@a");
 }
 
+/* A key with trunks "a", "b", … of these priorities and weights. */
+static struct api_key
+key_of(unsigned count, const int32_t *priorities, const uint32_t *weights)
+{
+	struct api_key key = { .trunk_count = (uint8_t)count };
+
+	for (unsigned i = 0; i < count; i++) {
+		key.trunks[i].name[0] = (char)('a' + i);
+		snprintf(key.trunks[i].dial_template,
+		    sizeof(key.trunks[i].dial_template), "PJSIP/{number}@x");
+		key.limits[i].priority = priorities[i];
+		key.limits[i].weight = weights[i];
+	}
+	return key;
+}
+
+/* The order of trunks at a position: "cab". */
+static void
+order_at(const struct api_key *key, uint32_t first, char *out)
+{
+	const struct call_request request = { .number = "14155550100" };
+	struct call_request_dial dial;
+
+	assert_int_equal(call_request_dial(&request, key, first, &dial), 0);
+	for (unsigned i = 0; i < dial.count; i++) {
+		out[i] = dial.trunks[i].name[0];
+		/* what belongs to a trunk stays with it */
+		assert_int_equal(dial.limits[i].priority,
+		    key->limits[out[i] - 'a'].priority);
+	}
+	out[dial.count] = '\0';
+}
+
+static void
+test_weights(void **state)
+{
+	static const struct {
+		unsigned count;
+		int32_t priorities[8];
+		uint32_t weights[8];
+		const char *turns; /* who is first, for a whole round */
+		const char *order; /* of the first turn */
+	} rows[] = {
+		{ 3, { 0 }, { 1, 1, 1 }, "abc", "abc" },
+		{ 3, { 0 }, { 0, 0, 0 }, "abc", "abc" },
+		{ 3, { 0 }, { 5, 1, 1 }, "aabacaa", "abc" },
+		{ 2, { 0 }, { 3, 1 }, "aaba", "ab" },
+		{ 3, { 2, 1, 2 }, { 1, 9, 1 }, "bbbbbbbbb", "bac" },
+		{ 4, { 5, 0, 5, 0 }, { 1, 2, 1, 1 }, "bdb", "bdac" },
+		{ 1, { 7 }, { 100 }, "aaaa", "a" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		const struct api_key key = key_of(rows[i].count,
+		    rows[i].priorities, rows[i].weights);
+		const size_t turns = strlen(rows[i].turns);
+		char order[API_KEY_TRUNKS_MAX + 1];
+
+		for (uint32_t n = 0; n < 3 * turns; n++) {
+			order_at(&key, n, order);
+			assert_int_equal(order[0], rows[i].turns[n % turns]);
+			assert_int_equal(strlen(order), rows[i].count);
+		}
+		order_at(&key, 0, order);
+		assert_string_equal(order, rows[i].order);
+	}
+}
+
+/* Over a whole round each has exactly its share. */
+static void
+test_shares(void **state)
+{
+	static const int32_t priorities[8] = { 0 };
+	static const uint32_t weights[8] = { 100, 37, 1, 99, 100, 3, 50, 10 };
+	const struct api_key key = key_of(8, priorities, weights);
+	unsigned counts[8] = { 0 };
+	uint32_t all = 0;
+
+	(void)state;
+	for (int i = 0; i < 8; i++)
+		all += weights[i];
+	for (uint32_t n = 0; n < all; n++) {
+		char order[API_KEY_TRUNKS_MAX + 1];
+
+		order_at(&key, 4 * all + n, order);
+		counts[order[0] - 'a']++;
+		assert_int_equal(strlen(order), 8);
+	}
+	for (int i = 0; i < 8; i++)
+		assert_int_equal(counts[i], weights[i]);
+}
+
 int
 main(void)
 {
@@ -223,8 +372,11 @@ main(void)
 		cmocka_unit_test(test_numbers),
 		cmocka_unit_test(test_bodies),
 		cmocka_unit_test(test_ring_timeout_is_clamped),
+		cmocka_unit_test(test_amd),
 		cmocka_unit_test(test_metadata_is_bounded),
 		cmocka_unit_test(test_trunks_take_turns),
+		cmocka_unit_test(test_weights),
+		cmocka_unit_test(test_shares),
 	};
 
 	return cmocka_run_group_tests(tests, setup, NULL);
