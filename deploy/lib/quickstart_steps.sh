@@ -62,12 +62,20 @@ step_asterisk_media() {
 		ARI_URL=$OWN_ARI_URL
 		ARI_PASSWORD=$OWN_ARI_PASSWORD
 		RECORDING_DIR=$OWN_RECORDING_DIR
+		SPEECH_DIR='' SPEECH_SEEN='' SOUNDS_DIRS=''
 		return
 	fi
 	ARI_URL=http://127.0.0.1:$ARI_PORT
 	ARI_PASSWORD=$(secret_once "$VAR/secrets/ari-password" 16)
 	RECORDING_DIR=$(asterisk_instance_dir "$ASTERISK_ROOT" \
 		"$MEDIA")/spool/recording
+	# it runs inside the root, so it sees the same folder by another path
+	SPEECH_SEEN=/srv/$MEDIA/spool/speech
+	SPEECH_DIR=$ASTERISK_ROOT$SPEECH_SEEN
+	# the link in sounds/ is one of the root's own
+	SOUNDS_DIRS=/usr/share/asterisk/sounds
+	SOUNDS_DIRS=$ASTERISK_ROOT$(chroot "$ASTERISK_ROOT" \
+		readlink -f "$SOUNDS_DIRS/en"),$ASTERISK_ROOT$SOUNDS_DIRS
 	if ! asterisk_instance_alive "$ASTERISK_ROOT" "$MEDIA"; then
 		step_port_free "$ARI_PORT" --port-base
 		asterisk_instance_render "$ASTERISK_ROOT" "$MEDIA" media \
@@ -93,6 +101,8 @@ step_configure() {
 		asterisk.url="$ARI_URL" asterisk.user="$ARI_USER" \
 		asterisk.password="$ARI_PASSWORD" \
 		asterisk.recording_dir="$RECORDING_DIR" \
+		${SOUNDS_DIRS:+asterisk.sounds_dirs="$SOUNDS_DIRS"} \
+		speech.dir="$SPEECH_DIR" speech.asterisk_dir="$SPEECH_SEEN" \
 		webhook.allow_http=true webhook.allow_loopback=true
 	kaphila_ctl "$TOP" migrate --dir "$TOP/deploy/schema" >>"$SAY_LOG" 2>&1
 	say_note "configuration in $VAR/kaphila.conf"
@@ -162,20 +172,49 @@ step_sink() {
 	say_note "$SINK_URL, events go to $SINK_FILE"
 }
 
-# A call that is answered and hung up by the other side after 2 s.
+# demo_post PATH JSON: the answer.
+demo_post() {
+	curl -s -m 20 -X POST "$BASE_URL$1" \
+		-H "Authorization: Bearer $API_KEY" \
+		-H 'Content-Type: application/json' -d "$2"
+}
+
+# demo_wait CALL EVENT: until it came; fails if it doesn't.
+demo_wait() {
+	"$TOP/deploy/webhook-sink" --follow "$SINK_FILE" --call "$1" \
+		--timeout 30 --until "$2" >>"$SAY_LOG" 2>&1
+}
+
+# What a customer's program would do on the events of a call: ask for a number,
+# thank for it, hang up. Its answers are in the log.
+demo_talk() {
+	local -r call=$1
+
+	demo_wait "$call" call.answered &&
+		demo_post /gather "{\"callId\":\"$call\",\"numDigits\":4,
+			\"text\":\"Please enter your number.\"}" &&
+		demo_wait "$call" gather.complete &&
+		demo_post /voice "{\"callId\":\"$call\",
+			\"text\":\"Thank you. Good bye.\"}" &&
+		demo_wait "$call" playback.finished
+	demo_post /hangup "{\"callId\":\"$call\"}"
+}
+
+# A call that speaks and asks for digits; the carrier's 07 sends four.
 step_demo_call() {
-	local -r number=${DEMO_NUMBER:-1555010008}
+	local -r number=${DEMO_NUMBER:-1555010007}
 	local answer call file
 
-	answer=$(curl -s -m 15 -X POST "$BASE_URL/makecall" \
-		-H "Authorization: Bearer $API_KEY" \
-		-H 'Content-Type: application/json' \
-		-d "{\"number\":\"$number\",\"webhookUrl\":\"$SINK_URL\"}")
+	answer=$(demo_post /makecall \
+		"{\"number\":\"$number\",\"webhookUrl\":\"$SINK_URL\"}")
 	say_note "POST /makecall to $number: $answer"
 	call=$(json_value callId <<<"$answer")
 	[[ -n $call ]] || die 'the call was refused'
+	say_note 'POST /gather, /voice and /hangup follow as its events come'
+	demo_talk "$call" >>"$SAY_LOG" 2>&1 &
 	"$TOP/deploy/webhook-sink" --follow "$SINK_FILE" --call "$call" \
-		--timeout 90 --until call.ended recording.completed
+		--timeout 120 --until call.ended recording.completed
+	wait "$!" || true
 	file=$(find "$VAR/data" -type f -name "*$call*.wav" | tail -n 1)
 	say_note "recording: ${file:-not found under $VAR/data}"
 }
