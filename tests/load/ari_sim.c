@@ -34,7 +34,9 @@ open_all(struct sim *sim)
 	sim->base = event_base_new();
 	sim->faults = sim_faults_new();
 	sim->rung = sim_rung_new((size_t)sim->options.remember);
-	if (sim->base == NULL || sim->faults == NULL || sim->rung == NULL)
+	sim->played = sim_rung_new((size_t)sim->options.remember);
+	if (sim->base == NULL || sim->faults == NULL || sim->rung == NULL ||
+	    sim->played == NULL)
 		return -KAP_NOMEM;
 	rc = sim_world_init(sim);
 	if (rc != 0)
@@ -60,6 +62,7 @@ close_all(struct sim *sim)
 	sim_server_close(sim);
 	sim_faults_free(&sim->faults);
 	sim_rung_free(&sim->rung);
+	sim_rung_free(&sim->played);
 	if (sim->base != NULL)
 		event_base_free(sim->base);
 }

@@ -36,6 +36,8 @@ struct sim_totals {
 	uint64_t dropped_calls; /* answered while nobody had their app */
 	uint64_t bridges;
 	uint64_t recordings;
+	uint64_t plays;
+	uint64_t played_twice; /* …under an id used before */
 	uint64_t connects;     /* WebSockets */
 	uint64_t events;       /* sent */
 	uint64_t lost_events;  /* of apps that nobody was connected for */
@@ -57,11 +59,13 @@ struct sim {
 	struct sim_table calls;
 	struct sim_table bridges;
 	struct sim_table recordings; /* those that run */
+	struct sim_table plays;      /* queued or playing */
 	struct sim_world *world;
 	struct sim_server *server;
 	struct sim_faults *faults;
 	struct sim_control *control;
 	struct sim_rung *rung;
+	struct sim_rung *played; /* the same, of playbacks' ids */
 	struct sim_text scratch; /* of the event being made */
 	bool frozen;             /* nothing is read or written */
 	bool timers_frozen;      /* …and no channel goes on */

@@ -12,6 +12,7 @@
 #include "shared/clock.h"
 #include "sim_call.h"
 #include "sim_event.h"
+#include "sim_play.h"
 #include "sim_record.h"
 
 struct sim_bridge *
@@ -92,6 +93,7 @@ sim_bridge_destroy(struct sim *sim, struct sim_bridge *bridge)
 	(void)sim_table_remove(&sim->bridges, bridge->id);
 	while (bridge->calls != NULL)
 		sim_bridge_leave(sim, bridge->calls, true);
+	sim_plays_end(sim, &bridge->plays, true);
 	sim_event_bridge_destroyed(sim, bridge);
 	end_recordings(sim, bridge);
 	free(bridge);
@@ -125,6 +127,7 @@ sim_bridges_clear(struct sim *sim)
 	size_t at = 0;
 
 	while ((bridge = sim_table_next(&sim->bridges, &at)) != NULL) {
+		sim_plays_clear(sim, &bridge->plays);
 		while (bridge->recordings != NULL) {
 			struct sim_recording *recording = bridge->recordings;
 

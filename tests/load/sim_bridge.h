@@ -12,6 +12,7 @@
 #include "sim.h"
 
 struct sim_call;
+struct sim_playback;
 struct sim_recording;
 
 struct sim_bridge {
@@ -21,6 +22,7 @@ struct sim_bridge {
 	int64_t created_ms;     /* wall clock */
 	struct sim_call *calls;
 	struct sim_recording *recordings;
+	struct sim_playback *plays; /* the first one plays */
 };
 
 struct sim_bridge *sim_bridge_find(const struct sim *sim, const char *id);

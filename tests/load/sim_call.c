@@ -5,6 +5,7 @@
  *      │                │                 │
  *      └─ decide, timeout, hung up ───────┴──▶ gone
  *
+ * A snoop channel (sim_snoop.c) begins UP, and has no end of its own.
  * The order of the events is that of an Asterisk 22, as captured.
  */
 #include "sim_call.h"
@@ -18,11 +19,12 @@
 #include "shared/clock.h"
 #include "sim_app.h"
 #include "sim_bridge.h"
+#include "sim_dial.h"
 #include "sim_event.h"
+#include "sim_play.h"
 #include "sim_rung.h"
+#include "sim_snoop.h"
 
-#define TECHNOLOGY "PJSIP/"
-#define DEAD_TRUNK "dead"
 #define CAUSE_NORMAL 16
 #define CAUSE_NO_ANSWER 19
 #define SIP_NO_ANSWER 480
@@ -48,6 +50,7 @@ static void
 call_free(struct sim_call *call)
 {
 	(void)evtimer_del(&call->timer);
+	sim_plays_clear(call->sim, &call->plays);
 	while (call->variables != NULL) {
 		struct sim_variable *next = call->variables->next;
 
@@ -58,19 +61,28 @@ call_free(struct sim_call *call)
 	free(call);
 }
 
+static void
+leave_stasis(struct sim_call *call)
+{
+	if (!call->in_stasis)
+		return;
+	sim_event_stasis_end(call->sim, call);
+	sim_event_varset(call->sim, call, "STASISSTATUS", "SUCCESS");
+	call->in_stasis = false;
+}
+
 /* Out of the table; whoever is told is told. */
 static void
 destroy(struct sim_call *call, int cause, int sip)
 {
 	struct sim *sim = call->sim;
 
-	if (call->in_stasis) {
-		sim_event_stasis_end(sim, call);
-		sim_event_varset(sim, call, "STASISSTATUS", "SUCCESS");
-		call->in_stasis = false;
-	}
+	sim_plays_end(sim, &call->plays, false);
+	sim_snoops_end(call);
+	leave_stasis(call);
 	sim_event_destroyed(sim, call, cause, sip);
 	sim->totals.destroyed++;
+	sim_snoop_unlink(call);
 	(void)sim_table_remove(&sim->calls, call->id);
 	if (call->subscribed)
 		sim_app_release(sim, call->app);
@@ -96,6 +108,13 @@ void
 sim_call_hang_up(struct sim_call *call, int cause)
 {
 	end_call(call, ENDING_API, cause, 0, "NOANSWER");
+}
+
+void
+sim_call_vanish(struct sim_call *call)
+{
+	sim_bridge_leave(call->sim, call, false);
+	destroy(call, CAUSE_NORMAL, 0);
 }
 
 /* ---- what is due ---- */
@@ -134,14 +153,14 @@ digit_due(const struct sim_call *call)
 	if (call->state != SIM_CALL_UP || call->plan.digits == NULL ||
 	    call->plan.digits[call->digits_sent] == '\0')
 		return SIM_NEVER;
-	return call->answered_ms + SIM_DIGITS_AFTER_MS +
-	    SIM_DIGIT_EVERY_MS * (int64_t)call->digits_sent;
+	return call->answered_ms + call->plan.digits_after_ms +
+	    call->plan.digit_every_ms * (int64_t)call->digits_sent;
 }
 
 static int64_t
 end_due(const struct sim_call *call)
 {
-	return call->state == SIM_CALL_UP ?
+	return call->state == SIM_CALL_UP && call->plan.talk_ms != SIM_NEVER ?
 	    call->answered_ms + call->plan.talk_ms : SIM_NEVER;
 }
 
@@ -149,6 +168,12 @@ static int64_t
 absolute_due(const struct sim_call *call)
 {
 	return after_begin(call, call->absolute_ms);
+}
+
+static int64_t
+return_due(const struct sim_call *call)
+{
+	return call->return_ms;
 }
 
 /* Each does it; false: the call is gone. */
@@ -167,8 +192,8 @@ do_ring(struct sim_call *call)
 }
 
 /* Into Stasis, or out of the world: its app must be there to take it. */
-static bool
-enter_stasis(struct sim_call *call)
+bool
+sim_call_enter_stasis(struct sim_call *call)
 {
 	struct sim *sim = call->sim;
 	struct sim_app *app = sim_app_find(sim, call->app);
@@ -197,7 +222,7 @@ do_answer(struct sim_call *call)
 	sim->totals.answered++;
 	(void)sim_event_state(sim, call, SIM_EVENT_ANSWER);
 	(void)sim_event_dial(sim, call, "ANSWER");
-	if (!enter_stasis(call))
+	if (!sim_call_enter_stasis(call))
 		return false;
 	if (call->rings_late) {
 		(void)sim_event_state(sim, call, SIM_EVENT_RINGING);
@@ -253,6 +278,13 @@ do_absolute(struct sim_call *call)
 	return false;
 }
 
+static bool
+do_return(struct sim_call *call)
+{
+	call->return_ms = SIM_NEVER;
+	return sim_snoop_return(call);
+}
+
 static const struct {
 	int64_t (*due)(const struct sim_call *call);
 	bool (*act)(struct sim_call *call);
@@ -263,6 +295,7 @@ static const struct {
 	{ digit_due, do_digit },
 	{ end_due, do_end },
 	{ absolute_due, do_absolute },
+	{ return_due, do_return },
 };
 
 #define STEP_COUNT (sizeof(steps) / sizeof(steps[0]))
@@ -332,17 +365,19 @@ on_due(evutil_socket_t fd, short what, void *arg)
 
 /*
  * All calls, or the overdue ones alone, as a chain: while they are gone
- * through the table may change.
+ * through the table may change. A call's end is its snoops' end too, so either
+ * the one or the others are in a chain.
  */
 static struct sim_call *
-chain(const struct sim *sim, bool overdue_alone)
+chain(const struct sim *sim, bool overdue_alone, bool snoops)
 {
 	struct sim_call *first = NULL;
 	struct sim_call *call;
 	size_t at = 0;
 
 	while ((call = sim_table_next(&sim->calls, &at)) != NULL) {
-		if (overdue_alone && !call->is_overdue)
+		if ((overdue_alone && !call->is_overdue) ||
+		    (call->spied != NULL) != snoops)
 			continue;
 		call->is_overdue = false;
 		call->next_chained = first;
@@ -351,90 +386,31 @@ chain(const struct sim *sim, bool overdue_alone)
 	return first;
 }
 
-void
-sim_calls_thaw(struct sim *sim)
+static void
+thaw(struct sim *sim, bool snoops)
 {
 	struct sim_call *next;
 
-	for (struct sim_call *call = chain(sim, true); call != NULL;
+	for (struct sim_call *call = chain(sim, true, snoops); call != NULL;
 	    call = next) {
 		next = call->next_chained;
 		go_on(call);
 	}
 }
 
+void
+sim_calls_thaw(struct sim *sim)
+{
+	thaw(sim, false);
+	thaw(sim, true);
+}
+
 /* ---- its beginning ---- */
-
-static bool
-has_trunk(const char *trunks, const char *trunk)
-{
-	const size_t len = strlen(trunk);
-
-	for (const char *at = trunks; len > 0; at++) {
-		const size_t name_len = strcspn(at, ",");
-
-		if (name_len == len && strncmp(at, trunk, len) == 0)
-			return true;
-		at += name_len;
-		if (*at == '\0')
-			return false;
-	}
-	return false;
-}
-
-/* The digits before the '@', without the 00 that the template puts there. */
-static void
-read_number(struct sim_call *call)
-{
-	const char *from = call->dialled;
-	size_t len = strcspn(from, "@");
-
-	if (len > 2 && strncmp(from, "00", 2) == 0) {
-		from += 2;
-		len -= 2;
-	}
-	if (len >= sizeof(call->number))
-		len = sizeof(call->number) - 1;
-	memcpy(call->number, from, len);
-	call->number[len] = '\0';
-}
-
-/* "Name <number>", or the number alone. */
-static void
-read_caller(struct sim_call *call, const char *caller)
-{
-	const char *from = caller != NULL ? strchr(caller, '<') : NULL;
-
-	from = from != NULL ? from + 1 : caller != NULL ? caller : "";
-	(void)snprintf(call->caller, sizeof(call->caller), "%.*s",
-	    (int)strcspn(from, ">"), from);
-}
 
 static void
 copy(char *out, size_t size, const char *text)
 {
 	(void)snprintf(out, size, "%s", text != NULL ? text : "");
-}
-
-/* Where it goes to, and what will become of it. */
-static int
-read_endpoint(struct sim_call *call, const char *endpoint)
-{
-	const struct sim_options *options = &call->sim->options;
-	const char *trunk = strchr(endpoint, '@');
-
-	if (strncmp(endpoint, TECHNOLOGY, strlen(TECHNOLOGY)) != 0 ||
-	    trunk == NULL || strlen(endpoint) >= sizeof(call->dialled) ||
-	    !has_trunk(options->trunks, trunk + 1))
-		return -KAP_DENIED;
-	copy(call->dialled, sizeof(call->dialled),
-	    endpoint + strlen(TECHNOLOGY));
-	read_number(call);
-	sim_plan_choose(&call->plan, options, &call->sim->random, call->number,
-	    strncmp(trunk + 1, DEAD_TRUNK, strlen(DEAD_TRUNK)) == 0);
-	(void)snprintf(call->name, sizeof(call->name), TECHNOLOGY
-	    "%.32s-%08x", trunk + 1, call->sim->next_channel);
-	return call->plan.fails ? -KAP_DENIED : 0;
 }
 
 static struct sim_call *
@@ -450,6 +426,7 @@ call_new(struct sim *sim, const struct sim_call_order *order)
 	call->begun_ms = mono_ms();
 	call->timeout_ms = order->timeout_ms;
 	call->absolute_ms = SIM_NEVER;
+	call->return_ms = SIM_NEVER;
 	if (order->id != NULL)
 		copy(call->id, sizeof(call->id), order->id);
 	else
@@ -457,7 +434,7 @@ call_new(struct sim *sim, const struct sim_call_order *order)
 		    (long long)call->created_ms, sim->next_channel);
 	copy(call->app, sizeof(call->app), order->app);
 	copy(call->args, sizeof(call->args), order->args);
-	read_caller(call, order->caller);
+	sim_dial_read_caller(call, order->caller);
 	(void)evtimer_assign(&call->timer, sim->base, on_due, call);
 	return call;
 }
@@ -495,7 +472,7 @@ sim_call_originate(struct sim *sim, const struct sim_call_order *order,
 	call = call_new(sim, order);
 	if (call == NULL)
 		return -KAP_NOMEM;
-	rc = read_endpoint(call, order->endpoint);
+	rc = sim_dial_read_endpoint(call, order->endpoint);
 	if (rc == 0)
 		rc = sim_table_add(&sim->calls, call->id, call);
 	if (rc != 0) {
@@ -506,6 +483,46 @@ sim_call_originate(struct sim *sim, const struct sim_call_order *order,
 	ring_the_phone(call);
 	*call_out = call;
 	return 0;
+}
+
+int
+sim_call_make_up(struct sim *sim, const struct sim_call_order *order,
+    struct sim_call **call_out)
+{
+	struct sim_call *call = call_new(sim, order);
+	int rc;
+
+	if (call == NULL)
+		return -KAP_NOMEM;
+	call->state = SIM_CALL_UP;
+	call->timeout_ms = SIM_NEVER;
+	call->plan.talk_ms = SIM_NEVER;
+	rc = sim_table_add(&sim->calls, call->id, call);
+	if (rc != 0) {
+		call_free(call);
+		return rc;
+	}
+	sim->next_channel++;
+	*call_out = call;
+	return 0;
+}
+
+void
+sim_call_leave_stasis(struct sim_call *call)
+{
+	sim_bridge_leave(call->sim, call, false);
+	leave_stasis(call);
+	if (call->subscribed && !call->is_followed) {
+		call->subscribed = false;
+		sim_app_release(call->sim, call->app);
+	}
+}
+
+void
+sim_call_return_after(struct sim_call *call, int64_t ms)
+{
+	call->return_ms = mono_ms() + ms;
+	schedule(call);
 }
 
 int
@@ -556,7 +573,7 @@ sim_calls_end(struct sim *sim)
 {
 	struct sim_call *next;
 
-	for (struct sim_call *call = chain(sim, false); call != NULL;
+	for (struct sim_call *call = chain(sim, false, false); call != NULL;
 	    call = next) {
 		next = call->next_chained;
 		end_call(call, ENDING_TIMEOUT, 0, 0, "");
@@ -566,12 +583,10 @@ sim_calls_end(struct sim *sim)
 void
 sim_calls_clear(struct sim *sim)
 {
-	struct sim_call *next;
+	struct sim_call *call;
+	size_t at = 0;
 
-	for (struct sim_call *call = chain(sim, false); call != NULL;
-	    call = next) {
-		next = call->next_chained;
+	while ((call = sim_table_next(&sim->calls, &at)) != NULL)
 		call_free(call);
-	}
 	sim_table_deinit(&sim->calls);
 }

@@ -16,6 +16,7 @@
 
 struct sim_app;
 struct sim_bridge;
+struct sim_playback;
 
 enum sim_call_state { SIM_CALL_DOWN, SIM_CALL_RINGING, SIM_CALL_UP };
 
@@ -32,7 +33,7 @@ struct sim_call {
 	char number[SIM_NUMBER_SIZE];
 	char caller[SIM_NUMBER_SIZE];
 	char app[SIM_APP_SIZE];
-	char args[48];
+	char args[64]; /* of Stasis(), commas between them */
 	struct sim *sim;
 	enum sim_call_state state;
 	bool in_stasis;
@@ -54,6 +55,11 @@ struct sim_call {
 	struct sim_variable *variables;
 	struct sim_bridge *bridge;     /* NULL: in none */
 	struct sim_call *next_in_bridge;
+	struct sim_playback *plays;    /* queued for the channel itself */
+	struct sim_call *snoops;       /* that listen to it */
+	struct sim_call *spied;        /* a snoop's: whom it listens to */
+	struct sim_call *next_snoop;
+	int64_t return_ms; /* monotonic: AMD is done with it; or SIM_NEVER */
 };
 
 /* What an originate asks for; texts are borrowed for the call. */
@@ -80,6 +86,28 @@ struct sim_call *sim_call_find(const struct sim *sim, const char *id);
 
 /* Hang up from our side: the API's. `call` is gone afterwards. */
 void sim_call_hang_up(struct sim_call *call, int cause);
+
+/*
+ * A channel that nobody was called for: up, and not in Stasis yet.
+ *
+ * order  its id, app and args alone
+ *
+ * Returns 0, -KAP_EXISTS or -KAP_NOMEM.
+ */
+KAP_MUST_USE int sim_call_make_up(struct sim *sim,
+    const struct sim_call_order *order, struct sim_call **call_out);
+
+/* Into its app; false: nobody has that, and the channel is gone. */
+bool sim_call_enter_stasis(struct sim_call *call);
+
+/* …and out of it, to the dialplan. */
+void sim_call_leave_stasis(struct sim_call *call);
+
+/* The dialplan gives it back to its app after so long. */
+void sim_call_return_after(struct sim_call *call, int64_t ms);
+
+/* It ends, asked by nobody. `call` is gone afterwards. */
+void sim_call_vanish(struct sim_call *call);
 
 /*
  * Have its app told of it, outside of Stasis too: as a subscription to it

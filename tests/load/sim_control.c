@@ -16,6 +16,8 @@
 #include "sim_bridge.h"
 #include "sim_call.h"
 #include "sim_fault.h"
+#include "sim_list.h"
+#include "sim_play.h"
 #include "sim_record.h"
 #include "sim_rung.h"
 #include "sim_server.h"
@@ -80,6 +82,8 @@ sim_control_render_totals(const struct sim *sim, struct sim_text *out)
 	add_total(out, "dropped_calls", totals->dropped_calls);
 	add_total(out, "bridges", totals->bridges);
 	add_total(out, "recordings", totals->recordings);
+	add_total(out, "plays", totals->plays);
+	add_total(out, "played_twice", totals->played_twice);
 	add_total(out, "connects", totals->connects);
 	add_total(out, "events", totals->events);
 	add_total(out, "lost_events", totals->lost_events);
@@ -90,6 +94,7 @@ sim_control_render_totals(const struct sim *sim, struct sim_text *out)
 	add_total(out, "live_channels", sim->calls.count);
 	add_total(out, "live_bridges", sim->bridges.count);
 	add_total(out, "live_recordings", sim->recordings.count);
+	add_total(out, "live_plays", sim->plays.count);
 	sim_text_printf(out, "\"live_connections\":%llu}",
 	    (unsigned long long)count_conns(sim));
 }
@@ -105,81 +110,74 @@ add_member(struct sim_text *out, const char *name, const char *value)
 }
 
 static void
-add_channels(const struct sim *sim, struct sim_text *out)
+render_channel(const struct sim *sim, const void *value, struct sim_text *out)
 {
-	const struct sim_call *call;
-	const char *comma = "";
-	size_t at = 0;
+	const struct sim_call *call = value;
+	const char *mark = sim_call_variable(call, MARK_VARIABLE);
 
-	sim_text_add(out, "\"channels\":[");
-	while ((call = sim_table_next(&sim->calls, &at)) != NULL) {
-		const char *mark = sim_call_variable(call, MARK_VARIABLE);
-
-		sim_text_add(out, comma);
-		sim_text_add(out, "{");
-		add_member(out, "id", call->id);
-		add_member(out, "name", call->name);
-		add_member(out, "state", sim_call_state_name(call->state));
-		add_member(out, "app", call->app);
-		add_member(out, "number", call->number);
-		add_member(out, "mark", mark != NULL ? mark : "");
-		add_member(out, "bridge", call->bridge != NULL ?
-		    call->bridge->id : "");
-		sim_text_printf(out, "\"in_stasis\":%s}",
-		    call->in_stasis ? "true" : "false");
-		comma = ",";
-	}
-	sim_text_add(out, "],");
+	(void)sim;
+	sim_text_add(out, "{");
+	add_member(out, "id", call->id);
+	add_member(out, "name", call->name);
+	add_member(out, "state", sim_call_state_name(call->state));
+	add_member(out, "app", call->app);
+	add_member(out, "number", call->number);
+	add_member(out, "mark", mark != NULL ? mark : "");
+	add_member(out, "bridge", call->bridge != NULL ? call->bridge->id :
+	    "");
+	sim_text_printf(out, "\"in_stasis\":%s}",
+	    call->in_stasis ? "true" : "false");
 }
 
 static void
-add_bridges(const struct sim *sim, struct sim_text *out)
+render_bridge(const struct sim *sim, const void *value, struct sim_text *out)
 {
-	const struct sim_bridge *bridge;
-	const char *comma = "";
-	size_t at = 0;
-
-	sim_text_add(out, "\"bridges\":[");
-	while ((bridge = sim_table_next(&sim->bridges, &at)) != NULL) {
-		sim_text_add(out, comma);
-		sim_bridge_render(bridge, out);
-		comma = ",";
-	}
-	sim_text_add(out, "],\"recordings\":[");
-	comma = "";
-	for (at = 0;;) {
-		const struct sim_recording *recording =
-		    sim_table_next(&sim->recordings, &at);
-
-		if (recording == NULL)
-			break;
-		sim_text_add(out, comma);
-		sim_recording_render(recording, "recording", out);
-		comma = ",";
-	}
-	sim_text_add(out, "],");
+	(void)sim;
+	sim_bridge_render(value, out);
 }
 
 static void
-add_apps(const struct sim *sim, struct sim_text *out)
+render_recording(const struct sim *sim, const void *value,
+    struct sim_text *out)
 {
-	const struct sim_app *app;
-	const char *comma = "";
-	size_t at = 0;
+	(void)sim;
+	sim_recording_render(value, "recording", out);
+}
 
-	sim_text_add(out, "\"apps\":[");
-	while ((app = sim_table_next(&sim->apps, &at)) != NULL) {
-		sim_text_add(out, comma);
-		sim_text_add(out, "{");
-		add_member(out, "name", app->name);
-		sim_text_printf(out, "\"connected\":%s,\"stranger\":%s,"
-		    "\"channels\":%u,\"events\":%llu}",
-		    app->conn != NULL ? "true" : "false",
-		    app->has_stranger ? "true" : "false", app->calls,
-		    (unsigned long long)app->events);
-		comma = ",";
-	}
-	sim_text_add(out, "],");
+static void
+render_play(const struct sim *sim, const void *value, struct sim_text *out)
+{
+	const struct sim_playback *playback = value;
+
+	(void)sim;
+	sim_play_render(playback, playback->state == SIM_PLAY_PLAYING ?
+	    "playing" : "queued", out);
+}
+
+static void
+render_app(const struct sim *sim, const void *value, struct sim_text *out)
+{
+	const struct sim_app *app = value;
+
+	(void)sim;
+	sim_text_add(out, "{");
+	add_member(out, "name", app->name);
+	sim_text_printf(out, "\"connected\":%s,\"stranger\":%s,"
+	    "\"channels\":%u,\"events\":%llu}",
+	    app->conn != NULL ? "true" : "false",
+	    app->has_stranger ? "true" : "false", app->calls,
+	    (unsigned long long)app->events);
+}
+
+/* "name":[…], */
+static void
+add_list(const struct sim *sim, const char *name,
+    const struct sim_table *table, sim_list_render *render,
+    struct sim_text *out)
+{
+	sim_text_printf(out, "\"%s\":", name);
+	sim_list_add(sim, table, render, out);
+	sim_text_add(out, ",");
 }
 
 static void
@@ -219,13 +217,16 @@ on_state(struct sim *sim, struct evhttp_request *request)
 	sim_text_add_time(&text, sim->started_ms);
 	sim_text_add(&text, ",");
 	if (query == NULL || strstr(query, "brief=1") == NULL) {
-		add_channels(sim, &text);
-		add_bridges(sim, &text);
+		add_list(sim, "channels", &sim->calls, render_channel, &text);
+		add_list(sim, "bridges", &sim->bridges, render_bridge, &text);
+		add_list(sim, "recordings", &sim->recordings,
+		    render_recording, &text);
+		add_list(sim, "playbacks", &sim->plays, render_play, &text);
 		sim_text_add(&text, "\"rung\":");
 		sim_rung_render(sim->rung, &text);
 		sim_text_add(&text, ",");
 	}
-	add_apps(sim, &text);
+	add_list(sim, "apps", &sim->apps, render_app, &text);
 	add_connections(sim, &text);
 	sim_text_add(&text, "\"totals\":");
 	sim_control_render_totals(sim, &text);

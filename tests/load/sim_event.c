@@ -5,12 +5,14 @@
  */
 #include "sim_event.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "shared/clock.h"
 #include "sim_app.h"
 #include "sim_bridge.h"
 #include "sim_call.h"
+#include "sim_play.h"
 #include "sim_record.h"
 #include "sim_server.h"
 #include "sim_ws.h"
@@ -30,6 +32,8 @@ static const char *const names[SIM_EVENT_COUNT] = {
 	[SIM_EVENT_STASIS_END] = "StasisEnd",
 	[SIM_EVENT_DESTROYED] = "ChannelDestroyed",
 	[SIM_EVENT_BRIDGE_DESTROYED] = "BridgeDestroyed",
+	[SIM_EVENT_PLAY_STARTED] = "PlaybackStarted",
+	[SIM_EVENT_PLAY_FINISHED] = "PlaybackFinished",
 };
 
 /* An event in the making. */
@@ -184,6 +188,24 @@ sim_event_varset(struct sim *sim, const struct sim_call *call,
 	(void)finish(&emission);
 }
 
+/* Each between two commas is one. */
+static void
+add_args(struct sim_text *text, const char *args)
+{
+	char copy[sizeof(((struct sim_call *)NULL)->args)];
+	char *rest = copy;
+	const char *arg;
+
+	if (args[0] == '\0')
+		return;
+	(void)snprintf(copy, sizeof(copy), "%s", args);
+	while ((arg = strsep(&rest, ",")) != NULL) {
+		sim_text_add_quoted(text, arg);
+		if (rest != NULL)
+			sim_text_add(text, ",");
+	}
+}
+
 void
 sim_event_stasis_start(struct sim *sim, const struct sim_call *call)
 {
@@ -195,8 +217,7 @@ sim_event_stasis_start(struct sim *sim, const struct sim_call *call)
 	sim_text_add(emission.text, "{");
 	add_type(&emission, SIM_EVENT_STASIS_START);
 	sim_text_add(emission.text, "\"args\":[");
-	if (call->args[0] != '\0')
-		sim_text_add_quoted(emission.text, call->args);
+	add_args(emission.text, call->args);
 	sim_text_add(emission.text, "],");
 	add_channel(&emission, "channel", call, call->state, true);
 	(void)finish(&emission);
@@ -324,6 +345,25 @@ sim_event_recording(struct sim *sim, const struct sim_recording *recording,
 	sim_text_add(emission.text, "\"recording\":");
 	sim_recording_render(recording, type == SIM_EVENT_RECORDING_STARTED ?
 	    "recording" : "done", emission.text);
+	sim_text_add(emission.text, ",");
+	(void)finish(&emission);
+}
+
+void
+sim_event_playback(struct sim *sim, const struct sim_playback *playback,
+    enum sim_event_type type, bool failed)
+{
+	const struct sim_subject subject = { .app = sim_play_app(playback),
+		.channel = playback->id };
+	struct emission emission;
+
+	if (subject.app[0] == '\0' || !begin(&emission, sim, type, &subject))
+		return;
+	sim_text_add(emission.text, "{");
+	add_type(&emission, type);
+	sim_text_add(emission.text, "\"playback\":");
+	sim_play_render(playback, type == SIM_EVENT_PLAY_STARTED ? "playing" :
+	    failed ? "failed" : "done", emission.text);
 	sim_text_add(emission.text, ",");
 	(void)finish(&emission);
 }

@@ -11,6 +11,7 @@
 struct sim_bridge;
 struct sim_call;
 struct sim_conn;
+struct sim_playback;
 struct sim_recording;
 
 enum sim_fate sim_event_dial(struct sim *sim, const struct sim_call *call,
@@ -41,6 +42,10 @@ void sim_event_bridge_destroyed(struct sim *sim,
 /* type: SIM_EVENT_RECORDING_STARTED or …_FINISHED */
 void sim_event_recording(struct sim *sim,
     const struct sim_recording *recording, enum sim_event_type type);
+
+/* type: SIM_EVENT_PLAY_STARTED or …_FINISHED; failed: it didn't play */
+void sim_event_playback(struct sim *sim, const struct sim_playback *playback,
+    enum sim_event_type type, bool failed);
 
 /* Other texts, to one connection whatever its filter; 0 bytes: a short one. */
 void sim_event_replaced(struct sim *sim, struct sim_conn *conn,

@@ -64,6 +64,10 @@ static const char *const command_words[SIM_COMMAND_COUNT] = {
 	[SIM_COMMAND_VARIABLE] = "variable",
 	[SIM_COMMAND_INFO] = "info",
 	[SIM_COMMAND_FILTER] = "filter",
+	[SIM_COMMAND_PLAY] = "play",
+	[SIM_COMMAND_PLAY_STOP] = "play_stop",
+	[SIM_COMMAND_SNOOP] = "snoop",
+	[SIM_COMMAND_CONTINUE] = "continue",
 };
 
 static const char *const event_words[SIM_EVENT_COUNT] = {
@@ -81,6 +85,8 @@ static const char *const event_words[SIM_EVENT_COUNT] = {
 	[SIM_EVENT_STASIS_END] = "stasis_end",
 	[SIM_EVENT_DESTROYED] = "destroyed",
 	[SIM_EVENT_BRIDGE_DESTROYED] = "bridge_destroyed",
+	[SIM_EVENT_PLAY_STARTED] = "play_started",
+	[SIM_EVENT_PLAY_FINISHED] = "play_finished",
 };
 
 struct sim_faults *

@@ -157,39 +157,63 @@ parse_fixed(struct sim_options *options, const char *text)
 
 /* One "word=weight" of a mix. */
 static int
-parse_share(struct sim_options *options, const char **text)
+parse_share(const char *const *names, int count, unsigned *weights,
+    const char **text)
 {
 	const size_t len = strcspn(*text, "=");
 	int64_t weight;
 
-	for (int i = 0; i < SIM_FORTUNE_COUNT; i++) {
-		if (strlen(fortune_names[i]) != len ||
-		    strncmp(*text, fortune_names[i], len) != 0)
+	for (int i = 0; i < count; i++) {
+		if (strlen(names[i]) != len ||
+		    strncmp(*text, names[i], len) != 0)
 			continue;
 		if ((*text)[len] != '=' ||
 		    read_number(*text + len + 1, &weight, text) != 0 ||
 		    weight > 1000000)
 			return -KAP_INVAL;
-		options->mix[i] = (unsigned)weight;
+		weights[i] = (unsigned)weight;
 		return 0;
 	}
 	return -KAP_INVAL;
 }
 
 static int
-parse_mix(struct sim_options *options, const char *text)
+parse_weights(const char *const *names, int count, unsigned *weights,
+    const char *text)
 {
 	unsigned sum = 0;
 
-	memset(options->mix, 0, sizeof(options->mix));
-	options->has_mix = true;
+	memset(weights, 0, (size_t)count * sizeof(*weights));
 	do {
-		if (parse_share(options, &text) != 0)
+		if (parse_share(names, count, weights, &text) != 0)
 			return -KAP_INVAL;
 	} while (*text++ == ',');
-	for (int i = 0; i < SIM_FORTUNE_COUNT; i++)
-		sum += options->mix[i];
+	for (int i = 0; i < count; i++)
+		sum += weights[i];
 	return text[-1] == '\0' && sum > 0 ? 0 : -KAP_INVAL;
+}
+
+static int
+parse_mix(struct sim_options *options, const char *text)
+{
+	options->has_mix = true;
+	return parse_weights(fortune_names, SIM_FORTUNE_COUNT, options->mix,
+	    text);
+}
+
+static int
+parse_amd(struct sim_options *options, const char *text)
+{
+	static const char *const names[SIM_FINDING_COUNT] = {
+		[SIM_FINDING_HUMAN] = "human",
+		[SIM_FINDING_MACHINE] = "machine",
+		[SIM_FINDING_SILENCE] = "silence",
+		[SIM_FINDING_NOT_SURE] = "not-sure",
+	};
+
+	options->has_no_amd = strcmp(text, "none") == 0;
+	return options->has_no_amd ? 0 : parse_weights(names,
+	    SIM_FINDING_COUNT, options->findings, text);
 }
 
 static int
@@ -218,6 +242,19 @@ static int
 parse_talk(struct sim_options *options, const char *text)
 {
 	return read_range(text, &options->talk_ms);
+}
+
+static int
+parse_play(struct sim_options *options, const char *text)
+{
+	return read_range(text, &options->play_ms);
+}
+
+static int
+parse_amd_ms(struct sim_options *options, const char *text)
+{
+	options->has_amd_ms = true;
+	return read_range(text, &options->amd_ms);
 }
 
 static int
@@ -257,7 +294,8 @@ static const struct option_row rows[] = {
 	{ "recording-ms", "MS", "length of each recording's sound (200)",
 	    parse_recording_ms },
 	{ "trunks", "LIST", "trunks that there are; those that begin with "
-	    "\"dead\" never answer (" DEFAULT_TRUNKS ")", parse_trunks },
+	    "\"dead\" never answer, with \"full\" always say congestion ("
+	    DEFAULT_TRUNKS ")", parse_trunks },
 	{ "fixed", "all|none|PREFIX", "numbers whose last two digits choose "
 	    "what happens (all)", parse_fixed },
 	{ "mix", "LIST", "what happens to other numbers, by weight: "
@@ -266,6 +304,13 @@ static const struct option_row rows[] = {
 	{ "ring", "MS-MS", "how long those ring that answer (200-1000)",
 	    parse_ring },
 	{ "talk", "MS-MS", "…and talk (1000-5000)", parse_talk },
+	{ "play", "MS-MS", "how long a sound is, but for \"silence/N\" of N "
+	    "seconds; \"no-such…\" is missing (300-800)", parse_play },
+	{ "amd", "LIST|none", "what AMD finds where the number has no finding "
+	    "of its own, by weight: human=60,machine=30,silence=5,not-sure=5 "
+	    "(human=1); none: it is not there", parse_amd },
+	{ "amd-ms", "MS-MS", "how long that takes (a real one's time, 2200 to "
+	    "5000)", parse_amd_ms },
 	{ "seed", "N", "of the random choices (1)", parse_seed },
 	{ "remember", "N", "channel ids that are remembered, to see whether "
 	    "one rang twice (1000000)", parse_remember },
@@ -297,6 +342,8 @@ print_help(void)
 	    "  11 answers, says nothing       12 answers before the reply\n"
 	    "  13 no sign at all              14 refused by Asterisk at once\n"
 	    "  15 rings, then is busy         16 answers, hangs up at once\n"
+	    "  17 a person who presses 1      18 …who presses 9\n"
+	    "  21 answers, presses for 3 s    22 answers, AMD isn't sure\n"
 	    "others as --mix says\n\n"
 	    "Control port (HTTP, JSON): GET /state[?brief=1], GET /rung, "
 	    "GET /faults,\nDELETE /faults, POST /fault {\"fault\":NAME,"
@@ -315,6 +362,8 @@ set_defaults(struct sim_options *options)
 		.fixed_prefix = "",
 		.ring_ms = { 200, 1000 },
 		.talk_ms = { 1000, 5000 },
+		.play_ms = { 300, 800 },
+		.findings = { [SIM_FINDING_HUMAN] = 1 },
 		.seed = 1,
 		.remember = 1000000,
 		.write_timeout_ms = 20000,

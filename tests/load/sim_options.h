@@ -23,6 +23,15 @@ enum sim_fortune {
 	SIM_FORTUNE_COUNT
 };
 
+/* What AMD may find. */
+enum sim_finding {
+	SIM_FINDING_HUMAN,
+	SIM_FINDING_MACHINE,
+	SIM_FINDING_SILENCE, /* a machine, for nobody spoke at first */
+	SIM_FINDING_NOT_SURE,
+	SIM_FINDING_COUNT
+};
+
 struct sim_range {
 	int64_t least;
 	int64_t most;
@@ -42,6 +51,11 @@ struct sim_options {
 	unsigned mix[SIM_FORTUNE_COUNT]; /* weights */
 	struct sim_range ring_ms;
 	struct sim_range talk_ms;
+	struct sim_range play_ms; /* length of a sound */
+	unsigned findings[SIM_FINDING_COUNT]; /* weights */
+	bool has_amd_ms;
+	struct sim_range amd_ms; /* until the verdict */
+	bool has_no_amd; /* neither the module nor the dialplan */
 	uint64_t seed;
 	int64_t remember; /* channel ids that are remembered */
 	int64_t write_timeout_ms;

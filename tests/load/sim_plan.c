@@ -14,6 +14,14 @@ static const struct sim_refusal congestion = { 34, 503, "CONGESTION" };
 static const struct sim_refusal declined = { 21, 603, "NOANSWER" };
 static const struct sim_refusal unallocated = { 1, 404, "NOANSWER" };
 
+static const struct sim_verdict_words human = { "HUMAN,HUMAN-800-800", 3000 };
+static const struct sim_verdict_words machine = {
+	"MACHINE,LONGGREETING-1500-1500", 2200 };
+static const struct sim_verdict_words silence = {
+	"MACHINE,INITIALSILENCE-2500-2500", 2500 };
+static const struct sim_verdict_words not_sure = { "NOTSURE,TOOLONG-5000",
+	5000 };
+
 static const struct sim_plan no_sign = { .ring_ms = SIM_NEVER,
 	.decide_ms = SIM_NEVER };
 static const struct sim_plan rings_for_ever = { .ring_ms = SETUP_MS,
@@ -21,6 +29,9 @@ static const struct sim_plan rings_for_ever = { .ring_ms = SETUP_MS,
 
 #define RINGS(decide, talk) .ring_ms = SETUP_MS, \
 	.decide_ms = SETUP_MS + (decide), .talk_ms = (talk)
+/* DTMF, as SendDTMF() sends it */
+#define DIGITS(what, after) .digits = (what), .digits_after_ms = (after), \
+	.digit_every_ms = 350
 #define REFUSES(how) .ring_ms = SIM_NEVER, .decide_ms = SETUP_MS, \
 	.refusal = &(how)
 
@@ -29,17 +40,17 @@ static const struct {
 	struct sim_plan plan;
 } by_number[] = {
 	{ "01", { RINGS(1000, 31000) } },
-	{ "02", { RINGS(200, 66000) } },
+	{ "02", { RINGS(200, 66000), .verdict = &machine } },
 	{ "03", { REFUSES(busy) } },
 	{ "04", { .ring_ms = SETUP_MS, .decide_ms = SIM_NEVER } },
 	{ "05", { REFUSES(congestion) } },
 	{ "06", { REFUSES(declined) } },
-	{ "07", { RINGS(200, 34000), .digits = "1234" } },
+	{ "07", { RINGS(200, 34000), DIGITS("1234", 3200) } },
 	{ "08", { RINGS(200, 2000) } },
 	{ "09", { REFUSES(unallocated) } },
 	{ "10", { .ring_ms = SIM_NEVER, .decide_ms = SETUP_MS,
 	            .talk_ms = 60000 } },
-	{ "11", { RINGS(200, 60000) } },
+	{ "11", { RINGS(200, 60000), .verdict = &silence } },
 	{ "12", { .ring_ms = SIM_NEVER, .decide_ms = 0, .talk_ms = 60000,
 	            .overtakes = true } },
 	{ "13", { .ring_ms = SIM_NEVER, .decide_ms = SIM_NEVER } },
@@ -47,6 +58,13 @@ static const struct {
 	{ "15", { .ring_ms = SETUP_MS, .decide_ms = 1000,
 	            .refusal = &busy } },
 	{ "16", { RINGS(200, 0) } },
+	{ "17", { RINGS(1000, 41000), DIGITS("1", 10200) } },
+	{ "18", { RINGS(1000, 41000), DIGITS("9", 10200) } },
+	{ "21", { .ring_ms = SIM_NEVER, .decide_ms = SETUP_MS,
+	            .talk_ms = 60000, .digits = "12#4*56789",
+	            .digits_after_ms = 400, .digit_every_ms = 250 } },
+	{ "22", { .ring_ms = SIM_NEVER, .decide_ms = SETUP_MS,
+	            .talk_ms = 60000, .verdict = &not_sure } },
 };
 
 static const struct sim_refusal *const refusal_of[SIM_FORTUNE_COUNT] = {
@@ -72,26 +90,28 @@ find_fixed(const struct sim_options *options, const char *number)
 	return NULL;
 }
 
-static enum sim_fortune
-draw(const struct sim_options *options, struct sim_random *random)
+/* Which of `count` weights it falls on; their sum is over 0. */
+static int
+draw(const unsigned *weights, int count, struct sim_random *random)
 {
 	int64_t sum = 0;
 	int64_t left;
 	int at = 0;
 
-	for (int i = 0; i < SIM_FORTUNE_COUNT; i++)
-		sum += options->mix[i];
+	for (int i = 0; i < count; i++)
+		sum += weights[i];
 	left = sim_random_range(random, 0, sum - 1);
-	while (left >= options->mix[at])
-		left -= options->mix[at++];
-	return (enum sim_fortune)at;
+	while (left >= weights[at])
+		left -= weights[at++];
+	return at;
 }
 
 static void
 choose_by_chance(struct sim_plan *out, const struct sim_options *options,
     struct sim_random *random)
 {
-	const enum sim_fortune fortune = draw(options, random);
+	const enum sim_fortune fortune = (enum sim_fortune)draw(options->mix,
+	    SIM_FORTUNE_COUNT, random);
 
 	if (fortune == SIM_FORTUNE_NO_ANSWER) {
 		*out = rings_for_ever;
@@ -112,18 +132,42 @@ choose_by_chance(struct sim_plan *out, const struct sim_options *options,
 	}
 }
 
+static const struct sim_verdict_words *const verdict_of[SIM_FINDING_COUNT] = {
+	[SIM_FINDING_HUMAN] = &human,
+	[SIM_FINDING_MACHINE] = &machine,
+	[SIM_FINDING_SILENCE] = &silence,
+	[SIM_FINDING_NOT_SURE] = &not_sure,
+};
+
+/* The number's own verdict, else one by chance; and when. */
+static void
+choose_verdict(struct sim_plan *out, const struct sim_options *options,
+    struct sim_random *random)
+{
+	if (out->verdict == NULL)
+		out->verdict = verdict_of[draw(options->findings,
+		    SIM_FINDING_COUNT, random)];
+	out->verdict_ms = options->has_amd_ms ?
+	    sim_random_range(random, options->amd_ms.least,
+	        options->amd_ms.most) : out->verdict->after_ms;
+}
+
 void
 sim_plan_choose(struct sim_plan *out, const struct sim_options *options,
-    struct sim_random *random, const char *number, bool dead)
+    struct sim_random *random, const char *number, enum sim_trunk_kind trunk)
 {
+	static const struct sim_plan full = { REFUSES(congestion) };
 	const struct sim_plan *fixed = find_fixed(options, number);
 
-	if (dead)
+	if (trunk == SIM_TRUNK_DEAD)
 		*out = no_sign;
+	else if (trunk == SIM_TRUNK_FULL)
+		*out = full;
 	else if (fixed != NULL)
 		*out = *fixed;
 	else if (options->has_mix)
 		choose_by_chance(out, options, random);
 	else
 		*out = by_number[0].plan;
+	choose_verdict(out, options, random);
 }

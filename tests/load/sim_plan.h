@@ -21,7 +21,23 @@ struct sim_refusal {
 	const char *dialstatus;
 };
 
-/* Spans are milliseconds from the originate, but for `talk_ms`. */
+/* What AMD finds out, as it tells the app: "<status>,<cause>". */
+struct sim_verdict_words {
+	const char *words;
+	int64_t after_ms; /* that it takes, unless the options say so */
+};
+
+/* How a trunk behaves, whichever number is dialled. */
+enum sim_trunk_kind {
+	SIM_TRUNK_GOOD,
+	SIM_TRUNK_DEAD, /* gives no sign */
+	SIM_TRUNK_FULL  /* has no room: congestion, before any ringing */
+};
+
+/*
+ * Spans are milliseconds from the originate, but for `talk_ms` and those of
+ * digits, which are from the answer, and `verdict_ms`.
+ */
 struct sim_plan {
 	bool fails;          /* Asterisk itself refuses */
 	bool overtakes;      /* answers before the originate's reply */
@@ -30,17 +46,17 @@ struct sim_plan {
 	const struct sim_refusal *refusal; /* NULL: answers */
 	int64_t talk_ms;     /* from the answer until it hangs up */
 	const char *digits;  /* DTMF it sends, NULL: none */
+	int64_t digits_after_ms; /* the first */
+	int64_t digit_every_ms;  /* each next one, behind the one before */
+	const struct sim_verdict_words *verdict; /* never NULL */
+	int64_t verdict_ms; /* from the beginning of the analysis */
 };
-
-/* The first digit comes so long after the answer, each next one behind it. */
-#define SIM_DIGITS_AFTER_MS 3200
-#define SIM_DIGIT_EVERY_MS 350
 
 /*
  * number  as dialled, digits
- * dead    the trunk never gives a sign
  */
 void sim_plan_choose(struct sim_plan *out, const struct sim_options *options,
-    struct sim_random *random, const char *number, bool dead);
+    struct sim_random *random, const char *number,
+    enum sim_trunk_kind trunk);
 
 #endif

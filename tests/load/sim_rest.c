@@ -40,6 +40,25 @@ static const struct route routes[] = {
 	    SIM_COMMAND_VARIABLE },
 	{ "POST", "channels/*/variable", sim_rest_set_variable,
 	    SIM_COMMAND_OTHER },
+	{ "POST", "bridges/*/play", sim_rest_play_to_bridge,
+	    SIM_COMMAND_PLAY },
+	{ "POST", "bridges/*/play/*", sim_rest_play_to_bridge,
+	    SIM_COMMAND_PLAY },
+	{ "POST", "channels/*/play", sim_rest_play_to_channel,
+	    SIM_COMMAND_PLAY },
+	{ "POST", "channels/*/play/*", sim_rest_play_to_channel,
+	    SIM_COMMAND_PLAY },
+	{ "GET", "playbacks/*", sim_rest_get_playback, SIM_COMMAND_OTHER },
+	{ "DELETE", "playbacks/*", sim_rest_stop_playback,
+	    SIM_COMMAND_PLAY_STOP },
+	{ "POST", "channels/*/snoop", sim_rest_snoop, SIM_COMMAND_SNOOP },
+	{ "POST", "channels/*/snoop/*", sim_rest_snoop, SIM_COMMAND_SNOOP },
+	{ "POST", "channels/*/continue", sim_rest_continue,
+	    SIM_COMMAND_CONTINUE },
+	{ "GET", "asterisk/variable", sim_rest_get_global,
+	    SIM_COMMAND_OTHER },
+	{ "GET", "asterisk/modules/*", sim_rest_get_module,
+	    SIM_COMMAND_OTHER },
 	{ "GET", "asterisk/info", sim_rest_info, SIM_COMMAND_INFO },
 	{ "GET", "asterisk/ping", sim_rest_ping, SIM_COMMAND_OTHER },
 	{ "GET", "bridges/*", sim_rest_get_bridge, SIM_COMMAND_OTHER },
@@ -103,6 +122,14 @@ sim_rest_refuse(struct sim_reply *reply, int status, const char *reason,
     const char *message)
 {
 	set_message(reply, status, reason, "message", message);
+}
+
+struct sim_text *
+sim_rest_ok(struct sim_reply *reply)
+{
+	reply->status = 200;
+	reply->reason = "OK";
+	return &reply->body;
 }
 
 void

@@ -64,6 +64,8 @@ int64_t sim_rest_number(const struct sim_request *request, const char *name,
 /* {"message":…} */
 void sim_rest_refuse(struct sim_reply *reply, int status, const char *reason,
     const char *message);
+/* 200, and where its body is to be added. */
+struct sim_text *sim_rest_ok(struct sim_reply *reply);
 void sim_rest_no_content(struct sim_reply *reply);
 
 typedef void sim_rest_handler(struct sim *sim,
@@ -78,8 +80,12 @@ sim_rest_handler sim_rest_list_bridges, sim_rest_create_bridge,
     sim_rest_get_bridge, sim_rest_destroy_bridge, sim_rest_add_channel,
     sim_rest_remove_channel, sim_rest_record, sim_rest_get_recording,
     sim_rest_stop_recording;
+/* sim_rest_plays.c */
+sim_rest_handler sim_rest_play_to_channel, sim_rest_play_to_bridge,
+    sim_rest_get_playback, sim_rest_stop_playback, sim_rest_snoop,
+    sim_rest_continue;
 /* sim_rest_other.c */
-sim_rest_handler sim_rest_info, sim_rest_ping, sim_rest_list_apps,
-    sim_rest_get_app, sim_rest_set_filter, sim_rest_subscribe;
+sim_rest_handler sim_rest_get_global, sim_rest_get_module, sim_rest_info,
+    sim_rest_ping, sim_rest_list_apps, sim_rest_get_app, sim_rest_set_filter, sim_rest_subscribe;
 
 #endif

@@ -8,6 +8,7 @@
 
 #include "sim_bridge.h"
 #include "sim_call.h"
+#include "sim_list.h"
 #include "sim_record.h"
 
 static struct sim_bridge *
@@ -25,29 +26,22 @@ find(const struct sim *sim, const struct sim_request *request,
 static void
 show(struct sim_reply *reply, const struct sim_bridge *bridge)
 {
-	reply->status = 200;
-	reply->reason = "OK";
-	sim_bridge_render(bridge, &reply->body);
+	sim_bridge_render(bridge, sim_rest_ok(reply));
+}
+
+static void
+render(const struct sim *sim, const void *value, struct sim_text *out)
+{
+	(void)sim;
+	sim_bridge_render(value, out);
 }
 
 void
 sim_rest_list_bridges(struct sim *sim, const struct sim_request *request,
     struct sim_reply *reply)
 {
-	const struct sim_bridge *bridge;
-	const char *comma = "";
-	size_t at = 0;
-
 	(void)request;
-	reply->status = 200;
-	reply->reason = "OK";
-	sim_text_add(&reply->body, "[");
-	while ((bridge = sim_table_next(&sim->bridges, &at)) != NULL) {
-		sim_text_add(&reply->body, comma);
-		sim_bridge_render(bridge, &reply->body);
-		comma = ",";
-	}
-	sim_text_add(&reply->body, "]");
+	sim_list_add(sim, &sim->bridges, render, sim_rest_ok(reply));
 }
 
 void
@@ -249,9 +243,7 @@ sim_rest_get_recording(struct sim *sim, const struct sim_request *request,
 		    "Recording not found");
 		return;
 	}
-	reply->status = 200;
-	reply->reason = "OK";
-	sim_recording_render(recording, "recording", &reply->body);
+	sim_recording_render(recording, "recording", sim_rest_ok(reply));
 }
 
 void

@@ -8,6 +8,7 @@
 #include <cjson/cJSON.h>
 
 #include "sim_call.h"
+#include "sim_list.h"
 
 #define DEFAULT_TIMEOUT_S 30
 #define OVERTAKEN_MS 30 /* how late the reply is where events overtake it */
@@ -27,30 +28,25 @@ find(const struct sim *sim, const struct sim_request *request,
 static void
 show(struct sim_reply *reply, const struct sim_call *call)
 {
-	reply->status = 200;
-	reply->reason = "OK";
-	sim_call_render(call, call->state, call->in_stasis, &reply->body);
+	sim_call_render(call, call->state, call->in_stasis,
+	    sim_rest_ok(reply));
+}
+
+static void
+render(const struct sim *sim, const void *value, struct sim_text *out)
+{
+	const struct sim_call *call = value;
+
+	(void)sim;
+	sim_call_render(call, call->state, call->in_stasis, out);
 }
 
 void
 sim_rest_list_channels(struct sim *sim, const struct sim_request *request,
     struct sim_reply *reply)
 {
-	const struct sim_call *call;
-	const char *comma = "";
-	size_t at = 0;
-
 	(void)request;
-	reply->status = 200;
-	reply->reason = "OK";
-	sim_text_add(&reply->body, "[");
-	while ((call = sim_table_next(&sim->calls, &at)) != NULL) {
-		sim_text_add(&reply->body, comma);
-		sim_call_render(call, call->state, call->in_stasis,
-		    &reply->body);
-		comma = ",";
-	}
-	sim_text_add(&reply->body, "]");
+	sim_list_add(sim, &sim->calls, render, sim_rest_ok(reply));
 }
 
 void
@@ -174,6 +170,7 @@ sim_rest_get_variable(struct sim *sim, const struct sim_request *request,
 	    request->segments[1]);
 	const char *name = sim_rest_text(request, "variable");
 	const char *value;
+	struct sim_text *out;
 
 	if (name == NULL) {
 		sim_rest_refuse(reply, 400, "Bad Request",
@@ -191,11 +188,10 @@ sim_rest_get_variable(struct sim *sim, const struct sim_request *request,
 		    "Provided variable was not found");
 		return;
 	}
-	reply->status = 200;
-	reply->reason = "OK";
-	sim_text_add(&reply->body, "{\"value\":");
-	sim_text_add_quoted(&reply->body, value);
-	sim_text_add(&reply->body, "}");
+	out = sim_rest_ok(reply);
+	sim_text_add(out, "{\"value\":");
+	sim_text_add_quoted(out, value);
+	sim_text_add(out, "}");
 }
 
 void

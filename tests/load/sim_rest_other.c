@@ -9,7 +9,11 @@
 #include "shared/clock.h"
 #include "sim_app.h"
 #include "sim_call.h"
+#include "sim_list.h"
+#include "sim_snoop.h"
 #include "sim_world.h"
+
+#define AMD_MODULE "app_amd.so"
 
 static void
 add_system(const struct sim *sim, struct sim_text *out)
@@ -39,51 +43,79 @@ sim_rest_info(struct sim *sim, const struct sim_request *request,
 	const char *only = sim_rest_text(request, "only");
 	const bool system = only == NULL || strstr(only, "system") != NULL;
 	const bool status = only == NULL || strstr(only, "status") != NULL;
+	struct sim_text *out = sim_rest_ok(reply);
 
-	reply->status = 200;
-	reply->reason = "OK";
-	sim_text_add(&reply->body, "{");
+	sim_text_add(out, "{");
 	if (system)
-		add_system(sim, &reply->body);
+		add_system(sim, out);
 	if (system && status)
-		sim_text_add(&reply->body, ",");
+		sim_text_add(out, ",");
 	if (status)
-		add_status(sim, &reply->body);
-	sim_text_add(&reply->body, "}");
+		add_status(sim, out);
+	sim_text_add(out, "}");
 }
 
 void
 sim_rest_ping(struct sim *sim, const struct sim_request *request,
     struct sim_reply *reply)
 {
+	struct sim_text *out = sim_rest_ok(reply);
+
 	(void)request;
-	reply->status = 200;
-	reply->reason = "OK";
-	sim_text_add(&reply->body, "{\"ping\":\"pong\",\"timestamp\":");
-	sim_text_add_time(&reply->body, clock_wall_ms());
-	sim_text_add(&reply->body, ",\"asterisk_id\":");
-	sim_text_add_quoted(&reply->body, sim->entity);
-	sim_text_add(&reply->body, "}");
+	sim_text_add(out, "{\"ping\":\"pong\",\"timestamp\":");
+	sim_text_add_time(out, clock_wall_ms());
+	sim_text_add(out, ",\"asterisk_id\":");
+	sim_text_add_quoted(out, sim->entity);
+	sim_text_add(out, "}");
+}
+
+/* Of globals, only what tells that our dialplan is there. */
+void
+sim_rest_get_global(struct sim *sim, const struct sim_request *request,
+    struct sim_reply *reply)
+{
+	const char *name = sim_rest_text(request, "variable");
+
+	if (name == NULL) {
+		sim_rest_refuse(reply, 400, "Bad Request",
+		    "Variable name is required");
+		return;
+	}
+	sim_text_printf(sim_rest_ok(reply), "{\"value\":\"%s\"}",
+	    !sim->options.has_no_amd &&
+	    strcmp(name, SIM_AMD_VERSION_VARIABLE) == 0 ?
+	    SIM_AMD_VERSION : "");
+}
+
+/* Of modules, AMD's alone. */
+void
+sim_rest_get_module(struct sim *sim, const struct sim_request *request,
+    struct sim_reply *reply)
+{
+	if (sim->options.has_no_amd ||
+	    strcmp(request->segments[2], AMD_MODULE) != 0) {
+		sim_rest_refuse(reply, 404, "Not Found",
+		    "Module could not be found in running modules");
+		return;
+	}
+	sim_text_add(sim_rest_ok(reply), "{\"name\":\"" AMD_MODULE "\","
+	    "\"description\":\"Answering Machine Detection "
+	    "Application\",\"use_count\":0,\"status\":\"Running\","
+	    "\"support_level\":\"extended\"}");
+}
+
+static void
+render(const struct sim *sim, const void *value, struct sim_text *out)
+{
+	sim_app_render(sim, value, out);
 }
 
 void
 sim_rest_list_apps(struct sim *sim, const struct sim_request *request,
     struct sim_reply *reply)
 {
-	const struct sim_app *app;
-	const char *comma = "";
-	size_t at = 0;
-
 	(void)request;
-	reply->status = 200;
-	reply->reason = "OK";
-	sim_text_add(&reply->body, "[");
-	while ((app = sim_table_next(&sim->apps, &at)) != NULL) {
-		sim_text_add(&reply->body, comma);
-		sim_app_render(sim, app, &reply->body);
-		comma = ",";
-	}
-	sim_text_add(&reply->body, "]");
+	sim_list_add(sim, &sim->apps, render, sim_rest_ok(reply));
 }
 
 /* The app of the address; NULL: the reply says so. */
@@ -105,11 +137,8 @@ sim_rest_get_app(struct sim *sim, const struct sim_request *request,
 {
 	const struct sim_app *app = find(sim, request, reply);
 
-	if (app == NULL)
-		return;
-	reply->status = 200;
-	reply->reason = "OK";
-	sim_app_render(sim, app, &reply->body);
+	if (app != NULL)
+		sim_app_render(sim, app, sim_rest_ok(reply));
 }
 
 void
@@ -126,9 +155,7 @@ sim_rest_set_filter(struct sim *sim, const struct sim_request *request,
 		    "Invalid format definition");
 		return;
 	}
-	reply->status = 200;
-	reply->reason = "OK";
-	sim_app_render(sim, app, &reply->body);
+	sim_app_render(sim, app, sim_rest_ok(reply));
 }
 
 /* ---- what an app is told of ---- */
@@ -198,8 +225,6 @@ sim_rest_subscribe(struct sim *sim, const struct sim_request *request,
 		sim_rest_refuse(reply, 500, "Internal Server Error",
 		    "Error processing request");
 	} else {
-		reply->status = 200;
-		reply->reason = "OK";
-		sim_app_render(sim, app, &reply->body);
+		sim_app_render(sim, app, sim_rest_ok(reply));
 	}
 }

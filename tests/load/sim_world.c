@@ -171,6 +171,7 @@ sim_world_deinit(struct sim *sim)
 	sim_bridges_clear(sim);
 	sim_apps_clear(sim);
 	sim_table_deinit(&sim->recordings);
+	sim_table_deinit(&sim->plays);
 	sim_text_deinit(&sim->scratch);
 	(void)event_del(&sim->world->on_farewell);
 	(void)event_del(&sim->world->on_restart);

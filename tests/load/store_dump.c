@@ -1,8 +1,8 @@
 /*
  * store-dump: what lies in a node's store, as one JSON object on standard
  * output. For tests that must see that nothing is left: how many records each
- * table has, the keys' accounts, and the first of the calls and commands that
- * are there. It reads only, and may run beside a kaphila that runs.
+ * table has, the keys' accounts, and the first of the calls, commands and
+ * trunks that are there. It reads only, and may run beside a kaphila that runs.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,8 +14,9 @@
 #include "shared/call_table.h"
 #include "shared/outbox.h"
 #include "shared/store.h"
+#include "shared/trunk_state.h"
 
-#define SHOWN_MAX 64 /* of calls, and of commands */
+#define SHOWN_MAX 64 /* of calls, of commands, of trunks */
 
 static void
 add_count(cJSON *to, struct store_txn *txn, enum store_table table)
@@ -120,6 +121,30 @@ add_commands(cJSON *to, struct store_txn *txn)
 	return count < 0 ? count : 0;
 }
 
+/* The first of the trunks: what lives on them, and whether they rest. */
+static int
+add_trunks(cJSON *to, struct store_txn *txn)
+{
+	struct trunk_row rows[SHOWN_MAX];
+	const int count = trunk_state_list(txn, "", rows, SHOWN_MAX);
+
+	for (int i = 0; i < count; i++) {
+		const struct trunk_state *state = &rows[i].state;
+		cJSON *object = cJSON_CreateObject();
+
+		(void)cJSON_AddStringToObject(object, "trunk", rows[i].name);
+		(void)cJSON_AddStringToObject(object, "circuit",
+		    trunk_circuit_name((enum trunk_circuit)state->circuit));
+		(void)cJSON_AddNumberToObject(object, "live", state->live);
+		(void)cJSON_AddNumberToObject(object, "dialled",
+		    (double)state->dialled);
+		(void)cJSON_AddNumberToObject(object, "failed",
+		    (double)state->failed);
+		(void)cJSON_AddItemToArray(to, object);
+	}
+	return count < 0 ? count : 0;
+}
+
 static int
 add_all(cJSON *to, struct store_txn *txn)
 {
@@ -134,6 +159,8 @@ add_all(cJSON *to, struct store_txn *txn)
 	if (rc == 0)
 		rc = add_commands(cJSON_AddArrayToObject(to, "commands"),
 		    txn);
+	if (rc == 0)
+		rc = add_trunks(cJSON_AddArrayToObject(to, "trunks"), txn);
 	return rc;
 }
 

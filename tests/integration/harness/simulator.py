@@ -97,6 +97,9 @@ class Simulator(_Program):
         self.version = version
         self.recording_dir = folder / "recording"
         self.recording_dir.mkdir(exist_ok=True)
+        # As of an Asterisk: it has no sounds, and sees what everybody sees.
+        self.sounds_dir = ""
+        self.speech_dir = (folder / "speech", str(folder / "speech"))
         self._ports = ports
         self._options = options
         self._session = requests.Session()
