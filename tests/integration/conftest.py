@@ -22,6 +22,7 @@ from harness.ports import Ports
 from harness.postgres import Postgres
 from harness.simulator import Simulator
 from harness.sink import WebhookSink
+from harness.talk import Talk
 
 LOG_TAIL_BYTES = 24000  # of each log, shown when a test fails
 TEMPLATE = "kaphila"  # the cluster's first database, migrated once
@@ -266,3 +267,12 @@ def make_kaphila(request, tmp_path, ports, logs):
 def kaphila(asterisk, database, make_kaphila):
     """A kaphila on the shared servers, ready."""
     return make_kaphila(asterisk.media, database)
+
+
+@pytest.fixture
+def talk(kaphila, sink, asterisk):
+    """Calls of one key, to be talked to. At the test's end they are hung up,
+    and every rule of the invariants must hold."""
+    calls = Talk(kaphila, sink, asterisk)
+    yield calls
+    calls.settle()

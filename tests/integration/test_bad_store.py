@@ -152,7 +152,7 @@ def database_key(kaphila):
 @pytest.mark.parametrize(
     ("how", "words"),
     [
-        ("newer-call", ("of calls has version 2, this program knows 1",)),
+        ("newer-call", ("of calls has version 3, this program knows 2",)),
         ("other-layout", ("layout 77, this program knows",)),
     ],
 )

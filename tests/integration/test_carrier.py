@@ -10,6 +10,8 @@ import socket
 
 import pytest
 import requests
+from harness import audio
+from harness.waiting import wait_until
 
 _numbers = itertools.count(1)
 
@@ -204,6 +206,58 @@ def test_07_sends_1234(ari, call):
         if event["type"] == "ChannelDtmfReceived"
     ]
     assert digits == list("1234")
+
+
+@pytest.mark.parametrize(
+    "digits, keys",
+    [
+        ("13", "9876"),
+        ("14", "123"),
+        ("15", "12#*0AD"),
+        ("16", "5"),
+        ("17", "1"),
+        ("18", "9"),
+    ],
+)
+def test_behaviours_that_send_keys(ari, call, digits, keys):
+    channel = call(digits)
+
+    for key in keys:
+        ari.wait_event(channel, "ChannelDtmfReceived", digit=key)
+
+    sent = [
+        event["digit"]
+        for event in ari.of_channel(channel)
+        if event["type"] == "ChannelDtmfReceived"
+    ]
+    assert sent == list(keys)
+
+
+@pytest.mark.parametrize("digits", ["12", "16"])
+def test_what_reaches_the_carrier_is_recorded(asterisk, ari, call, digits):
+    path = asterisk.carrier.recording_dir / f"1555010{digits}.wav"
+    path.unlink(missing_ok=True)
+    channel = call(digits)
+    ari.wait_event(channel, "StasisStart")
+
+    ari.request(
+        "POST",
+        f"channels/{channel}/play",
+        media="sound:vm-nobodyavail",
+        playbackId=f"play-{channel}",
+    )
+    ari.wait_playback(f"play-{channel}")
+    ari.request("DELETE", f"channels/{channel}")
+    ari.wait_event(channel, "ChannelDestroyed")
+
+    played = audio.loudness(asterisk.media.sounds_dir / "vm-nobodyavail.wav")
+    found = wait_until(
+        lambda: (m := audio.find(played, audio.loudness(path)))
+        and m.likeness > audio.ALIKE
+        and m,
+        "the sound in the recording",
+    )
+    assert found.energy_ratio == pytest.approx(1, abs=0.05)
 
 
 @pytest.mark.parametrize(

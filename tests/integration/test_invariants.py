@@ -78,15 +78,167 @@ def test_calls(events, accepted, logs, silent, found):
     assert len(faults) == found, faults
 
 
+def digit(sequence, value, collected=None):
+    """dtmf.received, or gather.progress where something is collected."""
+    if collected is None:
+        return event(sequence, "dtmf.received", digit=value)
+    return event(sequence, "gather.progress", digit=value, collected=collected)
+
+
+def gathered(sequence, digits, kind="gather.complete"):
+    """The end of a gather."""
+    return event(sequence, kind, digits=digits)
+
+
+STARTED = event(1, "gather.started")
+
+
+@pytest.mark.parametrize(
+    ("events", "found"),
+    [
+        ([STARTED, digit(2, "4"), digit(3, "4", "4"), gathered(4, "4")], 0),
+        ([STARTED, digit(2, "4"), gathered(3, "", "gather.timeout")], 0),
+        ([STARTED, gathered(2, ""), event(3, "gather.started")], 0),
+        ([digit(1, "4")], 0),
+        ([STARTED, ended(2)], 1),  # no end of it
+        ([STARTED, event(2, "gather.started"), gathered(3, "")], 1),
+        ([gathered(1, "")], 1),
+        ([STARTED, gathered(2, ""), gathered(3, "", "gather.timeout")], 1),
+        ([STARTED, digit(2, "4", "4"), gathered(3, "4")], 1),  # no dtmf
+        ([STARTED, digit(2, "5"), digit(3, "4", "4"), gathered(4, "4")], 1),
+        ([STARTED, digit(2, "4"), digit(3, "4", "4"), gathered(4, "")], 1),
+        ([STARTED, digit(2, "4"), digit(3, "4", "44"), gathered(4, "44")], 1),
+        ([digit(1, "4"), digit(2, "4", "4")], 1),
+    ],
+)
+def test_gathers(events, found):
+    """One end for each start, and its digits one by one."""
+    faults = list(invariants.gather_faults(events))
+    assert len(faults) == found, faults
+
+
+def play(sequence, kind, name="tts-1"):
+    """An event of a playback."""
+    return event(sequence, kind, playbackId=name)
+
+
+@pytest.mark.parametrize(
+    ("events", "found"),
+    [
+        ([play(1, "tts.played"), play(2, "playback.finished")], 0),
+        ([play(1, "tts.played"), play(2, "tts.played", "tts-2")], 0),
+        ([play(1, "playback.failed")], 0),
+        ([play(1, "tts.played"), play(2, "tts.played")], 1),
+        ([play(1, "playback.finished"), play(2, "tts.played")], 1),
+        ([play(1, "playback.finished"), play(2, "playback.failed")], 1),
+    ],
+)
+def test_plays(events, found):
+    """One beginning and one end for each playback."""
+    faults = list(invariants.play_faults(events))
+    assert len(faults) == found, faults
+
+
+def judged(sequence, kind, status, **fields):
+    """An event with a verdict in it."""
+    return event(sequence, kind, amd={"status": status}, **fields)
+
+
+DIGIT = {"digit": "4", "answeredAt": "2026-11-22T18:09:04.946Z"}
+
+
+@pytest.mark.parametrize(
+    ("events", "found"),
+    [
+        (TALK, 0),
+        (BUSY, 0),
+        ([judged(1, "call.answered", "HUMAN"), ended(2)], 0),
+        (
+            [
+                judged(1, "call.answered", "PENDING"),
+                judged(2, "amd.result", "MACHINE"),
+                judged(3, "call.ended", "MACHINE"),
+            ],
+            0,
+        ),
+        ([event(1, "call.answered"), event(2, "call.answered")], 1),
+        ([judged(1, "amd.result", "HUMAN")], 1),  # never answered
+        (
+            [
+                judged(1, "call.answered", "HUMAN"),
+                judged(2, "amd.result", "HUMAN"),
+            ],
+            1,
+        ),
+        (
+            [
+                judged(1, "call.answered", "PENDING"),
+                judged(2, "amd.result", "HUMAN"),
+                judged(3, "amd.result", "HUMAN"),
+            ],
+            1,
+        ),
+        ([judged(1, "call.answered", "PENDING"), ended(2)], 1),
+        ([event(1, "dtmf.received", **DIGIT)], 0),
+        ([event(1, "dtmf.received", digit="4")], 1),
+    ],
+)
+def test_answers(events, found):
+    """One answer, one verdict."""
+    faults = list(invariants.answer_faults(events))
+    assert len(faults) == found, faults
+
+
+LEG = "1795000000.1002"
+TRANSFERRED = event(1, "call.transferred", forwardedCallId=LEG)
+
+
+def of_leg(sequence, kind, first=CALL):
+    """An event of a second leg."""
+    return event(sequence, kind, call_id=LEG, forwardedFrom=first)
+
+
+@pytest.mark.parametrize(
+    ("events", "found"),
+    [
+        (TALK, 0),
+        ([TRANSFERRED], 0),  # the leg's own are on their way
+        ([TRANSFERRED, of_leg(1, "call.initiated")], 0),
+        ([TRANSFERRED, of_leg(1, "call.initiated", "other")], 1),
+        (
+            [
+                TRANSFERRED,
+                event(2, "call.transfer_failed", forwardedCallId=LEG),
+            ],
+            1,
+        ),
+        (
+            [
+                of_leg(1, "call.initiated"),
+                event(2, "call.ended", call_id=LEG),
+            ],
+            1,
+        ),
+    ],
+)
+def test_transfers(events, found):
+    """Each leg knows the other, and what became of it is told once."""
+    faults = list(invariants.transfer_faults(events))
+    assert len(faults) == found, faults
+
+
 def dump(**changes):
     """What the store of a node at rest has."""
     tables = {name: 0 for name in invariants.EMPTY_TABLES}
     tables.update({"keys": 3, "accounts": 1, "streams": 2})
     account = {"key": 1, "holds": 0, "live": 0, "charges": 5, "calls": 9}
-    found = {"calls": [], "commands": []}
+    trunk = {"trunk": "carrier", "live": 0}
+    found = {"calls": [], "commands": [], "trunks": [trunk]}
     for name, value in changes.items():
         if name in tables:
             tables[name] = value
+        elif name == "on_trunk":
+            trunk["live"] = value
         else:
             account[name] = value
     return {"tables": tables, "accounts": [account], **found}
@@ -94,7 +246,7 @@ def dump(**changes):
 
 @pytest.mark.parametrize(
     ("changes", "found"),
-    [({}, 0), ({"timers": 1}, 1), ({"holds": 1}, 1), ({"live": 2}, 1)]
+    [({}, 0), ({"timers": 1}, 1), ({"holds": 1}, 1), ({"live": 2}, 1), ({"on_trunk": 1}, 1)]
     + [({name: 1}, 1) for name in invariants.EMPTY_TABLES],
 )
 def test_tables(changes, found):

@@ -105,6 +105,22 @@ class Ari:
             timeout_s,
         )
 
+    def wait_playback(self, name, timeout_s=30.0):
+        """The event that ends a playback."""
+        return wait_until(
+            lambda: next(
+                (
+                    event
+                    for event in list(self.events)
+                    if event["type"] == "PlaybackFinished"
+                    and event["playback"]["id"] == name
+                ),
+                None,
+            ),
+            f"the end of playback {name}",
+            timeout_s,
+        )
+
     def hang_up_all(self):
         """End every channel and remove every bridge."""
         for channel in self.get("channels"):

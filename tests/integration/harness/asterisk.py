@@ -52,6 +52,18 @@ class Asterisk:
         self.recording_dir = self.dir / "spool" / "recording"
 
     @property
+    def sounds_dir(self):
+        """Its English sounds, as this process sees them."""
+        sounds = self.root / "usr" / "share" / "asterisk" / "sounds"
+        return next(sounds.glob("en_US_*"))
+
+    @property
+    def speech_dir(self):
+        """(folder, the same one as Asterisk sees it) for files of speech."""
+        inside = f"/srv/{self.name}/spool/speech"
+        return self.dir / "spool" / "speech", inside
+
+    @property
     def url(self):
         """http://127.0.0.1:PORT, of a media instance."""
         return f"http://127.0.0.1:{self.http_port}"

@@ -32,6 +32,19 @@ EMPTY_TABLES = (
     "recordings",
     "ledger",
     "ledger_aside",
+    "plays",
+    "webhook_details",
+)
+GATHER_ENDS = ("gather.complete", "gather.timeout")
+PLAY_ENDS = ("playback.finished", "playback.failed")
+# An answer that waits for its verdict may be told behind them.
+ONLY_ANSWERED = (
+    "dtmf.received",
+    "gather.started",
+    "tts.played",
+    *PLAY_ENDS,
+    "call.transferred",
+    "call.transfer_failed",
 )
 SHOWN = 20  # of the violations of one rule
 
@@ -110,6 +123,10 @@ def check(kaphila, events, accepted, left=(), *, silent=(), whole_files=True):
     found = []
     rules = (
         event_faults(events),
+        gather_faults(events),
+        play_faults(events),
+        answer_faults(events),
+        transfer_faults(events),
         call_faults(events, accepted, logs, silent),
         table_faults(store_dump(kaphila)),
         money_faults(kaphila, logs),
@@ -160,9 +177,116 @@ def event_faults(events):
                 "call.initiated",
                 "call.answered",
                 "call.ended",
+                "recording.started",
+                "recording.stopped",
                 "recording.completed",
             ):
                 yield f"{call_id}: {kinds.count(kind)} × {kind}"
+
+
+def _in_order(own):
+    """The events of one call, of by_call(), as they happened."""
+    return sorted(own.values(), key=lambda event: event["sequence"])
+
+
+def gather_faults(events):
+    """Each gather.started has one end, before the next and before call.ended;
+    its digits are those that were told of one by one."""
+    for call_id, own in by_call(events).items():
+        collected = None  # nothing is gathered
+        before = {"event": "nothing"}
+        for event in _in_order(own):
+            kind = event["event"]
+            what = f"{call_id}: {event['sequence']} {kind}"
+            if kind in (*GATHER_ENDS, "gather.progress") and collected is None:
+                yield f"{what} of no gather"
+            elif kind in ("gather.started", "call.ended") and (
+                collected is not None
+            ):
+                yield f"{what} while it gathers"
+            if kind == "gather.progress":
+                if before["event"] != "dtmf.received" or (
+                    before.get("digit") != event["digit"]
+                ):
+                    yield f"{what} behind {before['event']}"
+                if event["collected"] != (collected or "") + event["digit"]:
+                    yield f"{what}: {event['collected']} after {collected}"
+                collected = event["collected"]
+            elif kind in GATHER_ENDS:
+                if event["digits"] != (collected or ""):
+                    yield f"{what}: {event['digits']}, collected {collected}"
+                collected = None
+            elif kind == "gather.started":
+                collected = ""
+            elif kind == "call.ended":
+                collected = None
+            before = event
+
+
+def answer_faults(events):
+    """call.answered is told once, and its verdict with it or, once, behind
+    it; nothing that only an answered call has is told of any other."""
+    for call_id, own in by_call(events).items():
+        told = answered = False
+        verdict = None
+        for event in _in_order(own):
+            kind = event["event"]
+            what = f"{call_id}: {event['sequence']} {kind}"
+            status = event.get("amd", {}).get("status")
+            if kind == "call.answered":
+                if answered:
+                    yield f"{what} again"
+                answered = True
+                verdict = status
+            elif kind == "amd.result":
+                if verdict != "PENDING" or told:
+                    yield f"{what}: {status} after {verdict}"
+                told = True
+                verdict = status
+            elif kind == "call.ended":
+                if verdict == "PENDING" or status == "PENDING":
+                    yield f"{what} without a verdict"
+            elif kind in ONLY_ANSWERED and "answeredAt" not in event:
+                yield f"{what} of a call that nobody answered"
+
+
+def transfer_faults(events):
+    """A second leg's events all name its first leg, which tells once what
+    became of it."""
+    calls = by_call(events)
+    of_leg = {}
+    for call_id, own in calls.items():
+        named = {event.get("forwardedFrom") for event in own.values()}
+        if len(named) > 1:
+            yield f"{call_id}: forwarded from {named}"
+        of_leg[call_id] = named
+    for call_id, own in calls.items():
+        told = defaultdict(list)
+        for event in _in_order(own):
+            if event["event"].startswith("call.transfer"):
+                told[event["forwardedCallId"]].append(event["event"])
+        for leg, kinds in told.items():
+            if len(kinds) > 1:
+                yield f"{call_id}: {kinds} of {leg}"
+            if of_leg.get(leg, {call_id}) != {call_id}:
+                yield f"{leg}: from {of_leg[leg]}, told of by {call_id}"
+
+
+def play_faults(events):
+    """No playback begins or ends twice, and none begins behind its end."""
+    for call_id, own in by_call(events).items():
+        begun, ended = set(), set()
+        for event in _in_order(own):
+            play = event.get("playbackId")
+            what = f"{call_id}: {event['sequence']} {event['event']} of {play}"
+            if event["event"] == "tts.played":
+                if play in begun | ended:
+                    yield f"{what} again, or behind its end"
+                begun.add(play)
+            elif event["event"] in PLAY_ENDS:
+                if play in ended:
+                    yield f"{what} again"
+                ended.add(play)
 
 
 def call_faults(events, accepted, logs, silent=()):
@@ -204,6 +328,9 @@ def table_faults(dump):
     for account in dump["accounts"]:
         if account["holds"] or account["live"]:
             yield f"an account that is not at rest: {account}"
+    for trunk in dump["trunks"]:
+        if trunk["live"]:
+            yield f"a trunk with calls that are none: {trunk}"
 
 
 def money_faults(kaphila, logs):

@@ -58,6 +58,43 @@ class Api(requests.Session):
         assert response.status_code == 200, response.text
         return response.json()["callId"]
 
+    # Control of a live call: each returns requests' response, whatever its
+    # status. `body` has the optional fields, by their names in the API.
+
+    def voice(self, call_id, text, **body):
+        """POST /voice."""
+        return self.post(
+            "/voice", json={"callId": call_id, "text": text, **body}
+        )
+
+    def play(self, call_id, file, **body):
+        """POST /play."""
+        return self.post(
+            "/play", json={"callId": call_id, "file": file, **body}
+        )
+
+    def gather(self, call_id, **body):
+        """POST /gather, with `text` or `file`."""
+        return self.post("/gather", json={"callId": call_id, **body})
+
+    def stop_playback(self, call_id):
+        """DELETE /calls/:callId/playback."""
+        return self.delete(f"/calls/{call_id}/playback")
+
+    def hangup(self, call_id):
+        """POST /hangup."""
+        return self.post("/hangup", json={"callId": call_id})
+
+    def forward(self, call_id, number):
+        """POST /forwardcall."""
+        return self.post(
+            "/forwardcall", json={"callId": call_id, "forwardNumber": number}
+        )
+
+    def batch(self, calls):
+        """POST /batchcall with a list of bodies."""
+        return self.post("/batchcall", json={"calls": calls})
+
 
 class Kaphila:
     """One node. Nothing runs until start().
@@ -84,6 +121,11 @@ class Kaphila:
         self.sanitizer_dir = folder / "sanitizer"
         for path in (self.data_dir, self.sanitizer_dir):
             path.mkdir(parents=True)
+        # Of its own, so that no other node's speech is found there.
+        speech_here, speech_inside = asterisk.speech_dir
+        speech_name = f"{folder.parent.name}-{folder.name}"
+        self.speech_dir = speech_here / speech_name
+        speech_here.mkdir(parents=True, exist_ok=True)
         self.settings = {
             **DEFAULTS,
             "node.id": _node_id(),
@@ -96,6 +138,10 @@ class Kaphila:
             "asterisk.user": asterisk.user,
             "asterisk.password": asterisk.password,
             "asterisk.recording_dir": asterisk.recording_dir,
+            "asterisk.sounds_dirs": asterisk.sounds_dir,
+            "speech.engines": "espeak",
+            "speech.dir": self.speech_dir,
+            "speech.asterisk_dir": f"{speech_inside}/{speech_name}",
             **(settings or {}),
         }
         self.write_config()

@@ -1,0 +1,219 @@
+"""POST /batchcall: one call as /makecall, and lists of them."""
+
+import json
+import socket
+
+from harness.waiting import wait_until
+from test_api import refused
+from test_calls import number
+
+KEY = "Idempotency-Key"
+
+
+def bodies(count, sink, digits="10", **fields):
+    """That many calls of one behaviour."""
+    return [
+        {"number": number(digits), "webhookUrl": sink.url, **fields}
+        for _ in range(count)
+    ]
+
+
+def results(response):
+    """The results of a list that was taken."""
+    assert response.status_code == 200, response.text
+    answer = response.json()
+    assert answer["success"] is True
+    return answer["results"]
+
+
+def hang_up_all(client, sink, answers):
+    """End the calls that were made, and wait until they are over."""
+    call_ids = [a["callId"] for a in answers if a["statusCode"] == 200]
+    for call_id in call_ids:
+        client.hangup(call_id)
+    for call_id in call_ids:
+        sink.wait(call_id, "call.ended", timeout_s=60)
+
+
+def test_single(kaphila, sink):
+    """A body without `calls` is answered as by /makecall, replays too."""
+    client = kaphila.client()
+    body = bodies(1, sink, "04", ringTimeout=20)[0]
+    one = client.post("/makecall", json=body).json()
+    two = client.post("/batchcall", json=body, headers={KEY: "b-1"})
+    assert two.status_code == 200
+    assert set(one) == set(two.json())
+    assert two.json()["ringTimeoutSeconds"] == 20
+    again = client.post("/batchcall", json=body, headers={KEY: "b-1"})
+    assert again.json() == two.json()
+    assert again.headers["Idempotent-Replayed"] == "true"
+    refused(client.post("/batchcall", json={}), 400, "MISSING_PARAMETER")
+    refused(client.post("/batchcall", data="{"), 400, "INVALID_JSON")
+    refused(kaphila.api().post("/batchcall"), 401, "UNAUTHORIZED")
+    hang_up_all(
+        client, sink, [{**a, "statusCode": 200} for a in (one, two.json())]
+    )
+
+
+def test_list(kaphila, sink):
+    """Each call is answered in its place, right or wrong."""
+    client = kaphila.client()
+    good = bodies(1, sink, "04")[0]
+    calls = [
+        good,
+        {"number": "12"},
+        {},
+        "nonsense",
+        {**good, "webhookUrl": "ftp://x"},
+        {**good, "ringTimeout": 7},
+    ]
+    answers = results(client.batch(calls))
+    assert [(a["statusCode"], a.get("code")) for a in answers] == [
+        (200, None),
+        (400, "INVALID_NUMBER"),
+        (400, "MISSING_PARAMETER"),
+        (400, "INVALID_PARAMETER"),
+        (400, "INVALID_WEBHOOK_URL"),
+        (200, None),
+    ]
+    assert answers[5]["ringTimeoutSeconds"] == 7
+    assert [a["success"] for a in answers] == [True] + [False] * 4 + [True]
+    hang_up_all(client, sink, answers)
+
+
+def test_bad_lists(kaphila):
+    """What is no list of 1 to 1,000 calls is refused whole."""
+    client = kaphila.client(rate_limit=100)
+    for calls in ([], {}, "x", 5, [{}] * 1001):
+        error = refused(client.batch(calls), 400, "INVALID_PARAMETER")["error"]
+        assert "calls" in error
+    refused(
+        client.post("/batchcall", json={"calls": [{}]}, headers={KEY: "whole"}),
+        400,
+        "INVALID_PARAMETER",
+    )
+    response = client.post("/batchcall", data=b" " * (4 * 1024 * 1024 + 1))
+    refused(response, 413, "BODY_TOO_LARGE")
+    # each of them was one request
+    assert response.headers["X-RateLimit-Remaining"] == "93"
+
+
+def test_large_body(kaphila):
+    """A list may have what a single body may not: up to 4 MiB."""
+    client = kaphila.client()
+    calls = [{"number": "1", "metadata": {"x": "y" * 2500}}] * 1000
+    body = json.dumps({"calls": calls})
+    assert 2 * 1024 * 1024 < len(body) < 4 * 1024 * 1024
+    answers = results(client.post("/batchcall", data=body))
+    assert len(answers) == 1000
+    assert {a["statusCode"] for a in answers} == {400}
+
+
+def test_many(simulator, database, make_kaphila, sink):
+    """Hundreds of calls in one request: each is made once, and charged once,
+    whatever page it was on. On the simulator, for so many calls at a time need
+    more RTP ports than the tests' Asterisk has."""
+    kaphila = make_kaphila(simulator, database)
+    client = kaphila.client(credits=1000)
+    answers = results(client.batch(bodies(330, sink, "10")))
+    assert {a["statusCode"] for a in answers} == {200}
+    call_ids = [a["callId"] for a in answers]
+    assert len(set(call_ids)) == 330
+    sink.wait_count("call.answered", 330, 120)
+    hang_up_all(client, sink, answers)
+    wait_until(
+        lambda: database.query("SELECT count(*) FROM call_logs")[0][0] == 330,
+        "330 rows in call_logs",
+        60,
+    )
+    assert client.get("/api/me").json()["apiKey"]["credits"] == 670
+
+
+def test_client_leaves(simulator, database, make_kaphila, sink):
+    """Whose client is gone goes on with what was accepted, and begins no
+    more; no call is left behind."""
+    kaphila = make_kaphila(simulator, database)
+    key = kaphila.create_key(credits=2000)
+    body = json.dumps({"calls": bodies(1000, sink, "10")}).encode()
+    host, _, port = kaphila.base_url[len("http://") :].partition(":")
+    with socket.create_connection((host, int(port))) as client:
+        client.sendall(
+            b"POST /batchcall HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer "
+            + key.encode()
+            + b"\r\nContent-Length: %d\r\n\r\n" % len(body)
+            + body
+        )
+        kaphila.wait_log("call accepted")
+    made = {e["callId"] for e in sink.wait_count("call.answered", 1)}
+    # whatever was begun is under way to its end by itself
+    assert 1 <= len(made) <= 1000
+    api = kaphila.api(key)
+
+    def all_over():
+        live = api.get("/calls").json()["calls"]
+        for call in live:
+            api.post("/hangup", json={"callId": call["callId"]})
+        return not live
+
+    wait_until(all_over, "every call to be over", 60)
+    accepted = kaphila.log_text().count("call accepted")
+    wait_until(
+        lambda: database.query("SELECT count(*) FROM call_logs")[0][0]
+        == accepted,
+        "a row for each call that was accepted",
+        60,
+    )
+    assert len(sink.wait_count("call.ended", accepted)) == accepted
+
+
+def test_limits(kaphila, sink):
+    """The rate limit counts each call, and so do the credits."""
+    client = kaphila.client(rate_limit=10, credits=1000)
+    response = client.batch(bodies(14, sink, "04"))
+    answers = results(response)
+    assert [a["statusCode"] for a in answers] == [200] * 10 + [429] * 4
+    assert answers[13]["code"] == "RATE_LIMIT_EXCEEDED"
+    assert response.headers["X-RateLimit-Remaining"] == "0"
+
+    poor = kaphila.client(credits=3)
+    answers += results(poor.batch(bodies(5, sink, "04")))
+    assert [a["statusCode"] for a in answers[14:]] == [200] * 3 + [402] * 2
+    assert answers[18]["available"] == 0
+    hang_up_all(poor, sink, answers[14:])
+    assert len(kaphila.status()["children"]) > 0
+
+
+def test_idempotency(kaphila, sink):
+    """Each call of a list may have a key of its own: a retry of the list
+    makes none anew, and /makecall knows the same keys."""
+    client = kaphila.client()
+    plain = bodies(1, sink, "04")[0]
+    calls = [{**plain, "idempotencyKey": f"k-{i}"} for i in range(3)]
+    first = results(client.batch(calls))
+    assert {a["statusCode"] for a in first} == {200}
+    again = results(client.batch([*calls, plain]))
+    assert [a["callId"] for a in again[:3]] == [a["callId"] for a in first]
+    assert [a.get("idempotentReplayed") for a in again] == [True] * 3 + [None]
+
+    single = client.post("/makecall", json=plain, headers={KEY: "k-1"})
+    assert single.json()["callId"] == first[1]["callId"]
+
+    odd = results(
+        client.batch(
+            [
+                {**plain, "idempotencyKey": "k-2", "ringTimeout": 9},
+                {**plain, "idempotencyKey": "k-9"},
+                {**plain, "idempotencyKey": "k-9"},
+                {**plain, "idempotencyKey": ""},
+                {**plain, "idempotencyKey": 5},
+            ]
+        )
+    )
+    assert [a.get("code") for a in odd] == [
+        "IDEMPOTENCY_KEY_REUSED",
+        None,
+        "IDEMPOTENCY_IN_PROGRESS",
+        "INVALID_PARAMETER",
+        "INVALID_PARAMETER",
+    ]
+    hang_up_all(client, sink, first + [again[3], odd[1]])
