@@ -8,14 +8,20 @@ import random
 import time
 from dataclasses import dataclass, field
 
+from talk import FORWARDED_TO, Talk, Told
+
 # What a carrier's number does (deploy/asterisk/carrier), and how often it is
 # called: answered and hung up by the far end, answered and hung up by us,
-# busy, congested, declined, unknown, ringing until the timeout or our hangup.
+# busy, congested, declined, unknown, ringing until the timeout or our hangup,
+# answered and sending digits after a while (21: soon, on the simulator).
 BEHAVIOURS = (
     ("08", 40), ("10", 25), ("11", 10), ("03", 8), ("05", 5), ("06", 3),
-    ("09", 3), ("04", 6),
+    ("09", 3), ("04", 6), ("07", 1), ("21", 8),
 )
-HANG_UP = {"10", "11", "04"}
+HANG_UP = {"10", "11", "04", "07", "21"}
+TALKED_TO = {"10", "11", "07", "21"}  # these live long enough for it
+AMD_SHARE = 0.1  # of the calls: with useAmd
+ASYNC_SHARE = 0.5  # …of those: with asyncAmd
 GIVE_UP_S = 90
 TRY_S = 15  # of one request
 RETRY_S = (0.05, 0.4)
@@ -38,6 +44,7 @@ class Outcome:
     replayed: bool = False
     timed_out: list = field(default_factory=list)  # ids that a 503 named
     answers: list = field(default_factory=list)  # (status, code), at most 20
+    told: Told = field(default_factory=Told)  # of its control
 
 
 class Connection:
@@ -88,13 +95,17 @@ class Callers:
     """Posts calls until stop(), then waits for what is under way.
 
     address   (host, port) of the API
-    numbers   function of (n, behaviour) that gives a number nobody else has
+    talks     the share of the answered calls that are also played to,
+              gathered from, forwarded
+    amd       whether some calls are analysed
     """
 
-    def __init__(self, address, key, webhook_url, rate, seed, ring_timeout_s=5):
+    def __init__(self, address, key, webhook_url, rate, seed,
+                 ring_timeout_s=5, talks=0.3, amd=True):
         self._address, self._url, self._rate = address, webhook_url, rate
         self._headers = {"Authorization": f"Bearer {key}"}
         self._seed, self._ring_timeout_s = seed, ring_timeout_s
+        self._talks, self._amd = talks, amd
         self._random = random.Random(f"callers {seed}")
         self._idle = [Connection(address) for _ in range(CONNECTIONS)]
         self._free = None  # a semaphore, made in the loop
@@ -136,31 +147,61 @@ class Callers:
         names, weights = zip(*BEHAVIOURS)
         return self._random.choices(names, weights)[0]
 
-    async def _ask(self, path, headers, body):
+    async def _ask(self, path, headers, body, method="POST"):
         async with self._free:
             connection = self._idle.pop()
             try:
-                return await connection.request("POST", path, headers, body)
+                return await connection.request(method, path, headers, body)
             finally:
                 self._idle.append(connection)
+
+    async def _ask_once(self, method, path, body):
+        """(status, answer), or None where the answer was lost."""
+        try:
+            status, _, answer = await self._ask(
+                path, self._headers, body, method
+            )
+        except Refused:
+            return None
+        return status, answer
 
     async def _one_call(self, n):
         behaviour = self._behaviour()
         talk_s = self._random.uniform(0.3, 3)
+        # one's own, so that no call's luck depends on another's
+        dice = random.Random(self._random.random())
         outcome = Outcome(f"1{n:09d}{behaviour}")
         self.outcomes.append(outcome)
-        await self._place(n, outcome)
-        if outcome.call_id is not None and behaviour in HANG_UP:
-            await asyncio.sleep(talk_s)
-            await self._hang_up(outcome)
+        await self._place(n, outcome, self._analysis(dice))
+        if outcome.call_id is None or behaviour not in HANG_UP:
+            return
+        if behaviour in TALKED_TO and dice.random() < self._talks:
+            await self._talk(n, outcome, dice)
+        await asyncio.sleep(talk_s)
+        await self._hang_up(outcome)
 
-    async def _place(self, n, outcome):
+    def _analysis(self, dice):
+        """The fields of /makecall that ask for a verdict."""
+        if not self._amd or dice.random() >= AMD_SHARE:
+            return {}
+        return {"useAmd": True, "asyncAmd": dice.random() < ASYNC_SHARE}
+
+    async def _talk(self, n, outcome, dice):
+        talk = Talk(
+            self._ask_once, dice, outcome.call_id, self.surprises.append
+        )
+        outcome.told = talk.told
+        names, weights = zip(*FORWARDED_TO)
+        behaviour = dice.choices(names, weights)[0]
+        await talk.run(f"2{n:09d}{behaviour}")
+
+    async def _place(self, n, outcome, more):
         headers = {
             **self._headers, "Idempotency-Key": f"storm-{self._seed}-{n}"
         }
         body = {
             "number": outcome.number, "webhookUrl": self._url,
-            "metadata": {"n": n}, "ringTimeout": self._ring_timeout_s,
+            "metadata": {"n": n}, "ringTimeout": self._ring_timeout_s, **more,
         }
         limit = time.monotonic() + GIVE_UP_S
         while time.monotonic() < limit:

@@ -5,7 +5,8 @@ must hold is checked; the exit status is 1 if anything does not.
 
     tests/faults/storm.py [--target simulator|asterisk] [--seed N]
         [--seconds 60] [--rate CALLS/S] [--every SECONDS] [--kills N]
-        [--workers 3] [--without ACTION ...] [--junit FILE] [--keep]
+        [--workers 3] [--talks SHARE] [--no-amd] [--without ACTION ...]
+    [--junit FILE] [--keep]
 
 Uses the build in build/ (KAPHILA_BUILD_DIR: another one). With --kills the
 plan goes on until so many kills were made. The whole log stays in the folder
@@ -32,6 +33,7 @@ sys.path.insert(0, str(TOP / "tests" / "integration"))
 # pylint: disable=wrong-import-position
 from callers import Callers  # noqa: E402
 from chaos import Chaos, control, plan  # noqa: E402
+from talk import faults as talk_faults  # noqa: E402
 from harness import invariants, paths  # noqa: E402
 from harness.asterisk import AsteriskPair  # noqa: E402
 from harness.kaphila import Kaphila  # noqa: E402
@@ -112,7 +114,9 @@ class Storm:
         self.postgres.start()
         if self.options.target == "simulator":
             self.simulator = Simulator(
-                self.ports, self.folder / "simulator", seed=self.options.seed
+                self.ports, self.folder / "simulator", seed=self.options.seed,
+                amd="human=60,machine=30,silence=5,not-sure=5",
+                amd_ms="200-2500", trunks="full,carrier",
             )
             self.simulator.start()
         else:
@@ -135,10 +139,16 @@ class Storm:
     def rage(self):
         """The storm itself; returns the callers with what they know."""
         options = self.options
-        key = self.node.create_key(credits=CREDITS, rate_limit=10**7)
+        # on the simulator the first trunk takes no call: each is rerouted,
+        # or goes to the second at once while the first one rests
+        key = self.node.create_key(
+            credits=CREDITS, rate_limit=10**7,
+            trunks=("full", "carrier") if self.simulator else ("carrier",),
+        )
         callers = Callers(
             ("127.0.0.1", int(self.node.base_url.rpartition(":")[2])), key,
             self.sink.url, options.rate, options.seed,
+            talks=options.talks, amd=not options.no_amd,
         )
         seconds = options.seconds
         if options.kills:
@@ -205,6 +215,7 @@ class Storm:
         )
         self.faults += [f"surprise: {s}" for s in callers.surprises[:20]]
         self.faults += self.doubles(callers, events, timed_out)
+        self.faults += self.control_faults(callers, events)
         self.faults += self.descriptor_faults(before)
         self.faults += self.crashes()
         self.count(callers, events, timed_out)
@@ -212,8 +223,11 @@ class Storm:
     def doubles(self, callers, events, timed_out):
         """One Idempotency-Key, one call; one call, one ringing phone."""
         calls = defaultdict(set)
+        reroutes = defaultdict(set)
         for event in events:
             calls[event["number"]].add(event["callId"])
+            if event["event"] == "call.rerouted":
+                reroutes[event["number"]].add(event["eventId"])
         rung = self.rung()
         for outcome in callers.outcomes:
             ids = calls[outcome.number] - timed_out
@@ -222,8 +236,23 @@ class Storm:
             if outcome.call_id and ids and outcome.call_id not in ids:
                 yield f"told {outcome.call_id}, but it was {ids}"
             rings = rung.get(outcome.number, 0)
-            if rings > 1 + len(outcome.timed_out):
+            if rings > (1 + len(outcome.timed_out) +
+                        len(reroutes[outcome.number])):
                 yield f"{outcome.number} rang {rings} times"
+
+    def control_faults(self, callers, events):
+        """What was played and gathered is what was asked for."""
+        if self.simulator is not None:
+            twice = self.simulator.state(brief=True)["totals"]["played_twice"]
+            if twice:
+                yield f"{twice} sounds were played twice"
+        own = invariants.by_call(events)
+        for outcome in callers.outcomes:
+            if outcome.call_id in own:
+                yield from talk_faults(
+                    outcome.told, outcome.call_id,
+                    list(own[outcome.call_id].values()),
+                )
 
     def rung(self):
         """How often each number was dialled, where that is known."""
@@ -262,6 +291,8 @@ class Storm:
         """The figures of the closing line."""
         outcomes = callers.outcomes
         ids = {event["eventId"] for event in events}
+        kinds = Counter(
+            {event["eventId"]: event["event"] for event in events}.values())
         self.figures.update({
             "calls posted": len(outcomes),
             "calls held back": callers.held_back,
@@ -271,6 +302,7 @@ class Storm:
             "answers replayed": sum(1 for o in outcomes if o.replayed),
             "events": len(ids),
             "events delivered again": len(events) - len(ids),
+            "of each kind": dict(sorted(kinds.items())),
         })
 
     def tear_down(self):
@@ -302,6 +334,11 @@ def read_options():
     parser.add_argument("--workers", type=int, default=3)
     parser.add_argument("--without", action="append", default=[],
                         metavar="ACTION", help="such as 'kill master'")
+    parser.add_argument("--talks", type=float, default=0.3, metavar="SHARE",
+                        help="of the calls that are answered and stay: played "
+                        "to, gathered from, forwarded (0.3)")
+    parser.add_argument("--no-amd", action="store_true",
+                        help="no call is analysed")
     parser.add_argument("--junit", type=Path, metavar="FILE",
                         help="write the verdict there as JUnit's XML")
     parser.add_argument("--keep", action="store_true",
