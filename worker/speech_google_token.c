@@ -85,7 +85,7 @@ read_key_file(const char *path)
 	char *text = file != NULL ? calloc(1, KEY_FILE_MAX) : NULL;
 
 	if (text != NULL)
-		(void)fread(text, 1, KEY_FILE_MAX - 1, file);
+		text[fread(text, 1, KEY_FILE_MAX - 1, file)] = '\0';
 	if (file != NULL)
 		(void)fclose(file);
 	return text;
