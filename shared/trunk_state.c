@@ -10,6 +10,7 @@
 #define FULL_WAIT_MS 5000  /* until calls may have ended */
 #define PROBE_WAIT_MS 5000 /* until a probe may have told */
 #define SECOND_MS 1000
+#define ROWS_A_PAGE 16
 #define DOUBLINGS_MAX 16 /* of a rest; long before, the longest is reached */
 
 static_assert(sizeof(struct trunk_state) == 104,
@@ -358,4 +359,35 @@ trunk_state_follow(struct store_txn *txn, const struct call *before,
 	if (rc == 0 && is && (!was || moved))
 		rc = enter(txn, after, now);
 	return rc;
+}
+
+static int
+end_rest(struct store_txn *txn, struct trunk_row *row)
+{
+	if (row->state.circuit != TRUNK_RESTING)
+		return 0;
+	row->state.rests = 0;
+	row->state.rest_until_ms = 0;
+	return trunk_state_put(txn, row->name, &row->state);
+}
+
+int
+trunk_state_end_rests(struct store_txn *txn)
+{
+	char after[TRUNK_NAME_SIZE] = "";
+	struct trunk_row rows[ROWS_A_PAGE];
+	int count;
+
+	do {
+		count = trunk_state_list(txn, after, rows, ROWS_A_PAGE);
+		for (int i = 0; i < count; i++) {
+			const int rc = end_rest(txn, &rows[i]);
+
+			if (rc != 0)
+				return rc;
+		}
+		if (count > 0)
+			memcpy(after, rows[count - 1].name, sizeof(after));
+	} while (count == ROWS_A_PAGE);
+	return count < 0 ? count : 0;
 }

@@ -130,4 +130,12 @@ KAP_MUST_USE int trunk_state_follow(struct store_txn *txn,
     const struct call *before, const struct call *after,
     const struct call_now *now, char *rested_out);
 
+/*
+ * Let every trunk that rests be tried at once, by one call: Asterisk was
+ * restarted, and what it refused before tells nothing any more.
+ *
+ * Returns 0, -KAP_FULL, -KAP_IO.
+ */
+KAP_MUST_USE int trunk_state_end_rests(struct store_txn *txn);
+
 #endif

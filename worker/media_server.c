@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "shared/log.h"
+#include "shared/trunk_state.h"
 
 #define IDENTITY_SIZE 128
 
@@ -36,6 +37,15 @@ read_due(struct note_job *note, struct store_txn *txn)
 }
 
 static int
+note_restart(const struct note_job *note, struct store_txn *txn)
+{
+	const int rc = store_put(txn, STORE_META, note->due_key,
+	    strlen(note->due_key), "1", 1);
+
+	return rc != 0 ? rc : trunk_state_end_rests(txn);
+}
+
+static int
 apply_note(struct turn_job *job, struct store_txn *txn)
 {
 	struct note_job *note = (struct note_job *)job;
@@ -50,10 +60,10 @@ apply_note(struct turn_job *job, struct store_txn *txn)
 	if (rc == 0 && before.len == len &&
 	    memcmp(before.data, note->identity, len) == 0)
 		return read_due(note, txn);
-	if (rc == 0 && (rc = store_put(txn, STORE_META, note->due_key,
-	    strlen(note->due_key), "1", 1)) != 0)
-		return rc;
 	note->restarted = rc == 0;
+	rc = note->restarted ? note_restart(note, txn) : 0;
+	if (rc != 0)
+		return rc;
 	return store_put(txn, STORE_META, note->key, strlen(note->key),
 	    note->identity, len);
 }

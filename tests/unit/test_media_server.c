@@ -11,6 +11,7 @@
 #include <cmocka.h>
 #include <event2/event.h>
 
+#include "shared/trunk_state.h"
 #include "store_fixture.h"
 #include "worker/media_server.h"
 
@@ -96,6 +97,64 @@ test_life(void **state)
 	}
 }
 
+static void
+put_trunk(struct bench *bench, const char *name, enum trunk_circuit circuit)
+{
+	const struct trunk_state state = { .version = TRUNK_STATE_VERSION,
+		.circuit = (uint8_t)circuit, .rests = 3, .failures = 5,
+		.rest_until_ms = INT64_MAX / 2, .live = 2 };
+	struct store_txn *txn;
+
+	assert_int_equal(store_begin_write(bench->store.store, &txn), 0);
+	assert_int_equal(trunk_state_put(txn, name, &state), 0);
+	assert_int_equal(store_commit(&txn), 0);
+}
+
+static struct trunk_state
+get_trunk(struct bench *bench, const char *name)
+{
+	struct trunk_state state;
+	struct store_txn *txn;
+
+	assert_int_equal(store_begin_read(bench->store.store, &txn), 0);
+	assert_int_equal(trunk_state_get(txn, name, &state), 0);
+	store_end_read(&txn);
+	return state;
+}
+
+/* What an Asterisk that is no more refused keeps no trunk from being tried. */
+static void
+test_rests_end(void **state)
+{
+	struct bench *bench = *state;
+
+	assert_false(note(bench, 1, "monday"));
+	for (int i = 0; i < 40; i++) {
+		char name[16];
+
+		(void)snprintf(name, sizeof(name), "trunk%02d", i);
+		put_trunk(bench, name, TRUNK_RESTING);
+	}
+	put_trunk(bench, "closed", TRUNK_CLOSED);
+	put_trunk(bench, "probed", TRUNK_PROBING);
+	assert_false(note(bench, 1, "monday"));
+	assert_int_equal(get_trunk(bench, "trunk39").rests, 3);
+	assert_true(note(bench, 1, "tuesday"));
+	for (int i = 0; i < 40; i++) {
+		struct trunk_state trunk;
+		char name[16];
+
+		(void)snprintf(name, sizeof(name), "trunk%02d", i);
+		trunk = get_trunk(bench, name);
+		assert_int_equal(trunk_state_busy(&trunk, 1), TRUNK_FREE);
+		assert_int_equal(trunk.circuit, TRUNK_RESTING);
+		assert_int_equal(trunk.rests, 0);
+		assert_int_equal(trunk.live, 2);
+	}
+	assert_int_equal(get_trunk(bench, "closed").rests, 3);
+	assert_int_equal(get_trunk(bench, "probed").circuit, TRUNK_PROBING);
+}
+
 /* Each slot finds out for itself, and settles its own calls. */
 static void
 test_slots_are_apart(void **state)
@@ -118,6 +177,8 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_life, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_rests_end, setup,
+		    teardown),
 		cmocka_unit_test_setup_teardown(test_slots_are_apart, setup,
 		    teardown),
 	};
