@@ -294,6 +294,7 @@ on_originate_refused(struct step *step)
 {
 	if (step_has(step, CALL_F_ABANDONED | CALL_F_API_HANGUP |
 	        CALL_F_OTHER_ENDED)) {
+		step->call->sip_code = 0;
 		step_judge(step, 0);
 		call_finish(step, true); /* its id is known outside */
 		return 0;

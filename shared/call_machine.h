@@ -86,6 +86,9 @@ struct call_input {
 	uint32_t duration_s;
 	uint64_t size_bytes;
 	int64_t at_ms;       /* wall clock: when it happened */
+	int64_t heard_since_ms; /* TIMER, events: since when Asterisk's
+	                           events are read without a gap; wall clock,
+	                           0: not told */
 	/* since version 2 */
 	struct call_play_id play_id; /* PLAY_*: which playback */
 	const struct call_play *play; /* its record, or the one to be made;
@@ -138,11 +141,12 @@ enum call_gather_end {
 
 /*
  * What an event tells beyond the call itself. In the queue it lies in a
- * record of its own (webhook_queue.h), and only for events that have any; so
- * it may only grow at its tail, and `text` stays the last.
+ * record of its own (webhook_queue.h), and only for events that have any: one
+ * with a text at its end (store_text_head), so it grows before `text`.
  */
 struct call_event_detail {
 	uint16_t version;
+	uint16_t text_at; /* the store's */
 	uint8_t gather_end;  /* enum call_gather_end */
 	uint8_t expected;    /* gather.*: digits */
 	uint8_t other_status; /* enum call_status: transfer_failed, */
@@ -154,7 +158,6 @@ struct call_event_detail {
 	uint32_t cause;      /* Q.850: call.rerouted, transfer_failed */
 	uint32_t attempt;    /* call.rerouted: the one that failed */
 	uint32_t sip_code;   /* with cause; 0: not told */
-	uint32_t pad;
 	struct call_play_id play;
 	char digits[CALL_DIGITS_MAX + 8]; /* gather.*: so far */
 	char other_id[CALL_ID_SIZE];      /* transfer: the other leg's */

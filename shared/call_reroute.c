@@ -8,6 +8,9 @@
  *       ▲                                 │                  call, for good
  *       └── the next free trunk ──────────┘
  *              its channel ended with a cause of the trunk, or the timer fired
+ *
+ * A phone must not ring twice: where events were missed since the attempt was
+ * dialled, or progress was shown and time has passed, it stays where it is.
  */
 #include "call_step.h"
 
@@ -25,6 +28,28 @@ next_free(const struct step *step)
 			return next;
 	}
 	return 0;
+}
+
+/*
+ * May a sign of the carrier have gone unheard, for the events of this attempt
+ * were not read throughout? Then its phone may have rung.
+ */
+static bool
+may_have_rung(const struct step *step)
+{
+	return step->input->heard_since_ms > step->call->dialled_ms;
+}
+
+/*
+ * A carrier that has shown progress may have its phone ring unheard, in band.
+ * Soon behind the dialling it is only refused late.
+ */
+static bool
+is_with_carrier(const struct step *step)
+{
+	return !step_has(step, CALL_F_CLOSE_TRUNK) &&
+	    step->now->wall_ms - step->call->dialled_ms >=
+	        step->now->trunk_timeout_ms;
 }
 
 /* Does nobody want it any more, or has its hangup been asked for? */
@@ -55,7 +80,7 @@ dial_on(struct step *step, unsigned next, unsigned cause)
 
 		detail->attempt = failed;
 		detail->cause = cause;
-		detail->sip_code = call->sip_code;
+		detail->sip_code = cause != 0 ? call->sip_code : 0;
 		/* who was told that it rings isn't told that it waits */
 		call->status = CALL_STATUS_RINGING;
 	}
@@ -68,7 +93,8 @@ call_reroute_on_destroyed(struct step *step)
 	const unsigned next = next_free(step);
 
 	if (step->call->state != CALL_DIALING || next == 0 ||
-	    is_given_up(step) || !call_end_is_of_trunk(step->input->cause,
+	    is_given_up(step) || may_have_rung(step) ||
+	    is_with_carrier(step) || !call_end_is_of_trunk(step->input->cause,
 	    step->input->sip_code))
 		return false;
 	dial_on(step, next, step->input->cause);
@@ -93,7 +119,7 @@ call_reroute_on_timer(struct step *step)
 	struct call_effect *effect;
 
 	if (step->call->state != CALL_DIALING || next == 0 ||
-	    is_given_up(step))
+	    is_given_up(step) || may_have_rung(step))
 		return;
 	/* not the call's own hangup: the attempt that it was is named */
 	effect = step_effect(step, CALL_FX_COMMAND);

@@ -15,7 +15,8 @@
  * that this one can't fire.
  */
 static bool
-read_timer(const struct store_value *key, struct call_due *due_out)
+read_timer(const struct store_value *key, const struct store_value *value,
+    struct call_due *due_out)
 {
 	const uint8_t *bytes = key->data;
 
@@ -24,6 +25,7 @@ read_timer(const struct store_value *key, struct call_due *due_out)
 		return false;
 	due_out->deadline_ms = (int64_t)store_get_be64(bytes);
 	due_out->timer = (enum call_timer)bytes[8];
+	due_out->slot = value->len > 0 ? *(const uint8_t *)value->data : 0;
 	memcpy(due_out->call_id, bytes + 9, key->len - 9);
 	due_out->call_id[key->len - 9] = '\0';
 	return true;
@@ -31,17 +33,26 @@ read_timer(const struct store_value *key, struct call_due *due_out)
 
 /* Its own, or of a slot that is no more and now its to look after. */
 static bool
-is_own(const struct store_value *value, unsigned slot)
+is_own(const struct call_due *due, unsigned slot)
 {
-	const unsigned whose = value->len > 0 ?
-	    *(const uint8_t *)value->data : 0;
+	return due->slot == slot || stats_slot_owner(due->slot) == slot;
+}
 
-	return whose == slot || stats_slot_owner(whose) == slot;
+/* Another's to fire, or nobody's for now. */
+static bool
+is_passed_over(const struct call_due *due, bool own, int64_t now_ms,
+    const struct call_timers_holder *holder)
+{
+	if (!own && due->timer == CALL_TIMER_TRUNK)
+		return true;
+	return due->deadline_ms <= now_ms && holder != NULL &&
+	    holder->is_held(holder->ctx, due);
 }
 
 int
 call_timers_due(struct store_txn *txn, unsigned slot, int64_t now_ms,
-    struct call_due *due, unsigned max, int64_t *next_out)
+    const struct call_timers_holder *holder, struct call_due *due,
+    unsigned max, int64_t *next_out)
 {
 	struct store_cursor *cursor;
 	struct store_value key;
@@ -58,9 +69,11 @@ call_timers_due(struct store_txn *txn, unsigned slot, int64_t now_ms,
 		int64_t look_ms;
 		bool own;
 
-		if (!read_timer(&key, &found))
+		if (!read_timer(&key, &value, &found))
 			continue;
-		own = is_own(&value, slot);
+		own = is_own(&found, slot);
+		if (is_passed_over(&found, own, now_ms, holder))
+			continue;
 		look_ms = own ? found.deadline_ms :
 		    found.deadline_ms + CALL_TIMERS_OVERDUE_MS;
 		if (look_ms <= now_ms && count < max) {

@@ -17,6 +17,7 @@
 struct call_events {
 	const struct change_maker *maker;
 	struct dispatch *dispatch;
+	const struct stream_state *stream;
 	struct change *changes; /* grows to the largest batch */
 	size_t change_count;
 	size_t change_room;
@@ -27,6 +28,7 @@ struct call_events {
 	uint64_t event_count;
 	/* for the statistics: when the batch began, and its events */
 	int64_t begun_ms; /* wall clock */
+	int64_t heard_since_ms; /* wall clock: struct call_input's */
 	unsigned types[STATS_EVENT_IRRELEVANT + 1];
 	int64_t *lags_ms;
 	size_t lag_count;
@@ -38,7 +40,8 @@ struct call_events {
 };
 
 struct call_events *
-call_events_new(const struct change_maker *maker, struct dispatch *dispatch)
+call_events_new(const struct change_maker *maker, struct dispatch *dispatch,
+    const struct stream_state *stream)
 {
 	struct call_events *events = calloc(1, sizeof(*events));
 
@@ -46,6 +49,7 @@ call_events_new(const struct change_maker *maker, struct dispatch *dispatch)
 		return NULL;
 	events->maker = maker;
 	events->dispatch = dispatch;
+	events->stream = stream;
 	return events;
 }
 
@@ -68,6 +72,8 @@ call_events_begin(struct call_events *events)
 	events->stray_count = 0;
 	events->event_count = 0;
 	events->begun_ms = clock_wall_ms();
+	events->heard_since_ms = events->begun_ms -
+	    (clock_deadline_ms() - events->stream->began_ms);
 	memset(events->types, 0, sizeof(events->types));
 	events->lag_count = 0;
 }
@@ -187,10 +193,12 @@ int
 call_events_apply(struct call_events *events, struct store_txn *txn,
     const struct ari_event *event)
 {
+	struct call_input input = event->input;
 	struct change *change;
 	void *bigger;
 	int rc;
 
+	input.heard_since_ms = events->heard_since_ms;
 	events->event_count++;
 	note_event(events, event);
 	if (event->kind != ARI_EVENT_CALL ||
@@ -202,8 +210,7 @@ call_events_apply(struct call_events *events, struct store_txn *txn,
 		return -KAP_NOMEM;
 	events->changes = bigger;
 	change = &events->changes[events->change_count];
-	rc = change_step(txn, events->maker, event->call_id, &event->input,
-	    change);
+	rc = change_step(txn, events->maker, event->call_id, &input, change);
 	if (rc == -KAP_CORRUPT)
 		note_poison(events, event);
 	if (rc != 0)

@@ -9,12 +9,13 @@
 #include "ari_decode.h"
 #include "change.h"
 #include "dispatch.h"
+#include "stream_state.h"
 
 struct call_events;
 
-/* maker and dispatch are borrowed. NULL when out of memory. */
+/* All is borrowed; `stream`: of the slot. NULL when out of memory. */
 struct call_events *call_events_new(const struct change_maker *maker,
-    struct dispatch *dispatch);
+    struct dispatch *dispatch, const struct stream_state *stream);
 void call_events_free(struct call_events **events);
 
 /* event_link_ops: begin, event, committed. */

@@ -401,11 +401,19 @@ open_calls(struct worker *worker)
 		.ctx = worker,
 	};
 
+	struct timer_run_options timers = {
+		.base = worker->runtime.base,
+		.turn = worker->turn,
+		.store = worker->store,
+		.maker = &worker->maker,
+		.streams = &worker->states,
+	};
+
 	worker->dispatch = dispatch_new(&options);
 	reconcile.dispatch = worker->dispatch;
 	worker->reconcile = reconcile_new(&reconcile);
-	worker->timers = timer_run_new(worker->runtime.base, worker->turn,
-	    worker->store, &worker->maker, worker->dispatch);
+	timers.dispatch = worker->dispatch;
+	worker->timers = timer_run_new(&timers);
 	worker->api.waiters = waiters_new();
 	worker->api.controls = control_waiters_new();
 	worker->api.speech = speech_new(worker->runtime.base,

@@ -175,7 +175,8 @@ make_stream(struct streams *streams, int slot, struct stream **stream_out)
 		return rc;
 	stream->streams = streams;
 	stream->slot = (unsigned)slot;
-	stream->events = call_events_new(options->maker, options->dispatch);
+	stream->events = call_events_new(options->maker, options->dispatch,
+	    &options->states->slots[slot]);
 	if (stream->events != NULL)
 		rc = event_link_new(&stream->link, options->runtime->base,
 		    options->turn, options->store, &options->runtime->config,

@@ -1,6 +1,9 @@
 /*
  * Fires the deadlines of calls: one libevent timer for the earliest of this
  * slot and those that it looks after, and whatever another has left overdue.
+ *
+ * That a carrier gave no sign in time is judged behind Asterisk's events: a
+ * trunk's timer waits until all is read that Asterisk had written by then.
  */
 #ifndef KAP_TIMER_RUN_H
 #define KAP_TIMER_RUN_H
@@ -10,14 +13,22 @@
 #include "change.h"
 #include "dispatch.h"
 #include "shared/turn.h"
+#include "stream_state.h"
 
 struct event_base;
 struct timer_run;
 
-/* All is borrowed. NULL when out of memory. */
-struct timer_run *timer_run_new(struct event_base *base, struct turn *turn,
-    struct store *store, const struct change_maker *maker,
-    struct dispatch *dispatch);
+struct timer_run_options {
+	struct event_base *base;
+	struct turn *turn;
+	struct store *store;
+	const struct change_maker *maker;
+	struct dispatch *dispatch;
+	const struct stream_states *streams;
+};
+
+/* All in `options` is borrowed. NULL when out of memory. */
+struct timer_run *timer_run_new(const struct timer_run_options *options);
 void timer_run_free(struct timer_run **run);
 
 /*

@@ -16,6 +16,7 @@
 #define WALL_MS 1720012345000LL
 #define BOOT_MS 5000000LL
 #define ALL 0xffU
+#define TRUNK_MS 4000
 
 static struct call
 fresh_call(unsigned trunks)
@@ -282,7 +283,7 @@ tell(const struct story *story)
 		const struct line *line = &story->lines[i];
 		const struct call_now now = { .wall_ms = WALL_MS,
 			.boot_ms = BOOT_MS, .originate_timeout_ms = 5000,
-			.trunk_timeout_ms = 4000,
+			.trunk_timeout_ms = TRUNK_MS,
 			.trunks_free = line->free };
 		struct call_effects effects;
 		struct call after;
@@ -337,7 +338,8 @@ test_causes(void **state)
 			expected = expected || of_trunk[i] == cause;
 		call.state = CALL_DIALING;
 		call.attempt = 1;
-		call.flags = CALL_F_INITIATED | CALL_F_HELD;
+		call.flags = CALL_F_INITIATED | CALL_F_HELD |
+		    CALL_F_CLOSE_TRUNK;
 		assert_int_equal(call_machine_step(&call, &gone, &now, &after,
 		    &effects), 0);
 		assert_int_equal(after.state,
@@ -370,7 +372,8 @@ test_sip_codes(void **state)
 
 		call.state = CALL_DIALING;
 		call.attempt = 1;
-		call.flags = CALL_F_INITIATED | CALL_F_HELD;
+		call.flags = CALL_F_INITIATED | CALL_F_HELD |
+		    CALL_F_CLOSE_TRUNK;
 		assert_int_equal(call_machine_step(&call, &gone, &now, &after,
 		    &effects), 0);
 		assert_int_equal(after.state,
@@ -383,6 +386,63 @@ test_sip_codes(void **state)
 				    effects.list[n].detail.sip_code,
 				    table[i].code);
 		}
+	}
+}
+
+/*
+ * Where a phone may have rung, no other trunk is dialled: behind progress that
+ * lasted, and where events of the attempt were missed.
+ */
+static void
+test_may_have_rung(void **state)
+{
+	static const struct {
+		const char *name;
+		uint32_t flags;
+		int64_t dialled_before_ms;
+		int64_t heard_before_ms;
+		bool goes_on;
+	} table[] = {
+		{ "no sign", CALL_F_CLOSE_TRUNK, 30000, 60000, true },
+		{ "progress a moment ago", 0, TRUNK_MS - 1, 60000, true },
+		{ "progress for long", 0, TRUNK_MS, 60000, false },
+		{ "events missed", CALL_F_CLOSE_TRUNK, 3000, 2999, false },
+		{ "none missed", CALL_F_CLOSE_TRUNK, 3000, 3000, true },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+		const struct call_input gone = IN(DESTROYED, .attempt = 1,
+		    .cause = 34,
+		    .heard_since_ms = WALL_MS - table[i].heard_before_ms);
+		const struct call_input timer = { .kind = CALL_IN_TIMER,
+			.timer = CALL_TIMER_TRUNK, .at_ms = WALL_MS,
+			.heard_since_ms = WALL_MS -
+			    table[i].heard_before_ms };
+		const struct call_now now = { .wall_ms = WALL_MS,
+			.boot_ms = BOOT_MS, .trunks_free = ALL,
+			.trunk_timeout_ms = TRUNK_MS };
+		struct call call = fresh_call(2);
+		struct call_effects effects;
+		struct call after;
+
+		call.state = CALL_DIALING;
+		call.attempt = 1;
+		call.flags = CALL_F_INITIATED | CALL_F_HELD | table[i].flags;
+		call.dialled_ms = WALL_MS - table[i].dialled_before_ms;
+		assert_int_equal(call_machine_step(&call, &gone, &now, &after,
+		    &effects), 0);
+		if ((after.state == CALL_QUEUED) != table[i].goes_on)
+			fail_msg("%s", table[i].name);
+		if (table[i].flags == 0)
+			continue; /* a sign has cleared the timer */
+		call.timers[CALL_TIMER_TRUNK] = BOOT_MS;
+		assert_int_equal(call_machine_step(&call, &timer, &now,
+		    &after, &effects), 0);
+		assert_int_equal(after.timers[CALL_TIMER_TRUNK], 0);
+		assert_int_equal(after.state, table[i].goes_on ? CALL_QUEUED :
+		    CALL_DIALING);
+		assert_int_equal(after.attempt, table[i].goes_on ? 2 : 1);
 	}
 }
 
@@ -412,6 +472,7 @@ main(void)
 		cmocka_unit_test(test_stories),
 		cmocka_unit_test(test_causes),
 		cmocka_unit_test(test_sip_codes),
+		cmocka_unit_test(test_may_have_rung),
 		cmocka_unit_test(test_no_timeout),
 	};
 

@@ -26,6 +26,7 @@
 #define KEY_ID 12
 #define WALL_MS 1720012345000LL
 #define BOOT_MS 5000000LL
+#define TRUNK_MS 4000
 
 static const struct call_now now = { .wall_ms = WALL_MS,
 	.boot_ms = BOOT_MS, .originate_timeout_ms = 5000 };
@@ -129,6 +130,61 @@ deliver_all(struct store_txn *txn)
 	return delivered;
 }
 
+/* All but one call's are held. */
+static bool
+is_held(void *ctx, const struct call_due *due)
+{
+	return strcmp(due->call_id, ctx) != 0;
+}
+
+/*
+ * A trunk's timer is nobody's but the slot's own; and one that is held is in
+ * nobody's way.
+ */
+static void
+test_trunk_timers(void **state)
+{
+	struct store_fixture *fixture = *state;
+	const struct call_input taken = { .kind = CALL_IN_ORIGINATE_OK };
+	const struct call_now then = { .wall_ms = WALL_MS, .boot_ms = BOOT_MS,
+		.trunk_timeout_ms = TRUNK_MS };
+	struct call_timers_holder holder = { .is_held = is_held };
+	struct call_step first;
+	struct call_step second;
+	struct call_due due[4];
+	struct store_txn *txn;
+	int64_t next;
+
+	assert_int_equal(store_begin_write(fixture->store, &txn), 0);
+	create(txn, 0, &first);
+	assert_int_equal(call_table_step(txn, first.call.id, &taken,
+	    &then, &first), 0);
+	create(txn, 0, &second);
+	assert_int_equal(call_table_step(txn, second.call.id, &taken,
+	    &then, &second), 0);
+	assert_int_equal(first.call.timers[CALL_TIMER_TRUNK],
+	    BOOT_MS + TRUNK_MS);
+	assert_int_equal(call_timers_due(txn, 2, BOOT_MS + 20000, NULL, due,
+	    4, &next), 0);
+	assert_int_equal(call_timers_due(txn, 3, BOOT_MS + TRUNK_MS - 1, NULL,
+	    due, 4, &next), 0);
+	assert_int_equal(next, BOOT_MS + TRUNK_MS);
+	assert_int_equal(call_timers_due(txn, 3, BOOT_MS + TRUNK_MS, NULL,
+	    due, 4, &next), 2);
+	assert_int_equal(due[0].timer, CALL_TIMER_TRUNK);
+	assert_int_equal(due[0].slot, 3);
+	holder.ctx = second.call.id;
+	assert_int_equal(call_timers_due(txn, 3, BOOT_MS + TRUNK_MS, &holder,
+	    due, 1, &next), 1);
+	assert_string_equal(due[0].call_id, second.call.id);
+	holder.ctx = (char[]){ "" };
+	assert_int_equal(call_timers_due(txn, 3, BOOT_MS + TRUNK_MS, &holder,
+	    due, 4, &next), 0);
+	/* the rings' guards stand behind them */
+	assert_int_equal(next, first.call.timers[CALL_TIMER_GUARD]);
+	store_abort(&txn);
+}
+
 static void
 test_a_whole_life(void **state)
 {
@@ -148,15 +204,15 @@ test_a_whole_life(void **state)
 	assert_int_equal(step.rings, CALL_RING_OUTBOX | CALL_RING_OWNER);
 	assert_int_equal(get_account(txn).holds, 1);
 	assert_int_equal(get_account(txn).live, 1);
-	assert_int_equal(call_timers_due(txn, 3, BOOT_MS + 4999, due, 4,
+	assert_int_equal(call_timers_due(txn, 3, BOOT_MS + 4999, NULL, due, 4,
 	    &next), 0);
 	assert_int_equal(next, BOOT_MS + 5000);
-	assert_int_equal(call_timers_due(txn, 3, BOOT_MS + 5000, due, 4,
+	assert_int_equal(call_timers_due(txn, 3, BOOT_MS + 5000, NULL, due, 4,
 	    &next), 1);
 	assert_string_equal(due[0].call_id, id);
-	assert_int_equal(call_timers_due(txn, 2, BOOT_MS + 6999, due, 4,
+	assert_int_equal(call_timers_due(txn, 2, BOOT_MS + 6999, NULL, due, 4,
 	    &next), 0);
-	assert_int_equal(call_timers_due(txn, 2, BOOT_MS + 7000, due, 4,
+	assert_int_equal(call_timers_due(txn, 2, BOOT_MS + 7000, NULL, due, 4,
 	    &next), 1);
 	settle_head(txn, id, CALL_CMD_ORIGINATE);
 
@@ -250,10 +306,10 @@ test_odd_timers(void **state)
 	key[8] = CALL_TIMER_GUARD;
 	assert_int_equal(store_put(txn, STORE_TIMERS, key, sizeof(key), &slot,
 	    1), 0);
-	assert_int_equal(call_timers_due(txn, 3, BOOT_MS, due, 4, &next), 1);
+	assert_int_equal(call_timers_due(txn, 3, BOOT_MS, NULL, due, 4, &next), 1);
 	assert_int_equal(due[0].timer, CALL_TIMER_GUARD);
 	assert_int_equal(call_timers_forget(txn, &due[0]), 0);
-	assert_int_equal(call_timers_due(txn, 3, BOOT_MS, due, 4, &next), 0);
+	assert_int_equal(call_timers_due(txn, 3, BOOT_MS, NULL, due, 4, &next), 0);
 	store_abort(&txn);
 }
 
@@ -684,6 +740,8 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_trunk_timers, setup,
+		    teardown),
 		cmocka_unit_test_setup_teardown(test_a_whole_life, setup,
 		    teardown),
 		cmocka_unit_test_setup_teardown(
