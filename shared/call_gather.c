@@ -16,7 +16,10 @@
 
 #include <string.h>
 
-/* Over a prompt's usual length, should nobody ever tell of its end. */
+/*
+ * Over a prompt's usual length, should nobody ever tell of its end. How long
+ * it is queued behind others nobody knows.
+ */
 #define PROMPT_MAX_MS 300000
 
 /* Not heard out: it was told to play, and nobody told of its end. */
@@ -90,6 +93,14 @@ wait_for_digit(struct step *step)
 	    step->call->gather_timeout_ms);
 }
 
+/* The gather's own guard, as long as its prompt is not over. */
+static void
+guard_prompt(struct step *step)
+{
+	step_set_timer(step, CALL_TIMER_GATHER, PROMPT_MAX_MS +
+	    (int64_t)step->call->gather_timeout_ms);
+}
+
 static void
 begin(struct step *step)
 {
@@ -110,8 +121,7 @@ begin(struct step *step)
 	detail->play_target = prompt->target;
 	memcpy(detail->text, prompt->text, sizeof(detail->text));
 	call_speak_begin(step);
-	step_set_timer(step, CALL_TIMER_GATHER,
-	    PROMPT_MAX_MS + (int64_t)gather->timeout_ms);
+	guard_prompt(step);
 }
 
 int
@@ -179,6 +189,20 @@ call_on_dtmf(struct step *step)
 	return 0;
 }
 
+int
+call_gather_on_play_begun(struct step *step)
+{
+	struct call *call = step->call;
+
+	if (call->gather_state != CALL_GATHER_PROMPT ||
+	    call->gather_prompt_ms != step->input->play_id.ms ||
+	    (call->gather_flags & CALL_GATHER_PROMPT_BEGUN) != 0)
+		return -KAP_STATE;
+	call->gather_flags |= CALL_GATHER_PROMPT_BEGUN;
+	guard_prompt(step);
+	return 0;
+}
+
 void
 call_gather_on_play_over(struct step *step)
 {
@@ -192,11 +216,25 @@ call_gather_on_play_over(struct step *step)
 		wait_for_digit(step);
 }
 
+/* Is the prompt queued still? Unknown where events were missed. */
+static bool
+is_queued(const struct step *step)
+{
+	const struct call *call = step->call;
+
+	return (call->gather_flags & CALL_GATHER_PROMPT_BEGUN) == 0 &&
+	    call->gather_prompt_ms != 0 &&
+	    step->input->heard_since_ms <= call->gather_prompt_ms;
+}
+
 void
 call_gather_on_timer(struct step *step)
 {
 	/* a prompt of which nobody tells: it is stopped with the gather */
-	if (step->call->gather_state == CALL_GATHER_PROMPT)
+	if (step->call->gather_state == CALL_GATHER_PROMPT &&
+	    is_queued(step))
+		guard_prompt(step);
+	else if (step->call->gather_state == CALL_GATHER_PROMPT)
 		wait_for_digit(step);
 	else
 		call_gather_end(step, CALL_GATHER_TIMED_OUT);
