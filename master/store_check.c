@@ -21,6 +21,8 @@
 #include "shared/account.h"
 #include "shared/api_key.h"
 #include "shared/call.h"
+#include "shared/call_machine.h"
+#include "shared/call_play.h"
 #include "shared/idempotency.h"
 #include "shared/ledger_queue.h"
 #include "shared/log.h"
@@ -56,6 +58,8 @@ static const struct {
 	{ STORE_ACCOUNTS, ACCOUNT_VERSION },
 	{ STORE_IDEMPOTENCY, IDEMPOTENCY_VERSION },
 	{ STORE_TRUNKS, TRUNK_STATE_VERSION },
+	{ STORE_PLAYS, CALL_PLAY_VERSION },
+	{ STORE_WEBHOOK_DETAILS, CALL_EVENT_DETAIL_VERSION },
 };
 
 /* --- the helper's side --------------------------------------------------- */

@@ -98,11 +98,12 @@ call_play_get(struct store_txn *txn, const char *call_id,
     const struct call_play_id *id, struct call_play *play_out)
 {
 	uint8_t key[KEY_MAX];
-	const int rc = store_copy(txn, STORE_PLAYS, key,
-	    make_key(key, call_id, id->ms), play_out, sizeof(*play_out));
+	const int rc = store_copy_text(txn, STORE_PLAYS, key,
+	    make_key(key, call_id, id->ms), play_out,
+	    sizeof(*play_out), offsetof(struct call_play, text),
+	    sizeof(play_out->text));
 
 	play_out->media[sizeof(play_out->media) - 1] = '\0';
-	play_out->text[sizeof(play_out->text) - 1] = '\0';
 	return rc;
 }
 
@@ -112,9 +113,9 @@ call_play_put(struct store_txn *txn, const char *call_id,
 {
 	uint8_t key[KEY_MAX];
 
-	return store_put(txn, STORE_PLAYS, key,
+	return store_put_text(txn, STORE_PLAYS, key,
 	    make_key(key, call_id, play->id.ms), play,
-	    offsetof(struct call_play, text) + strlen(play->text) + 1);
+	    offsetof(struct call_play, text));
 }
 
 int

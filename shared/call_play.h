@@ -40,12 +40,13 @@ struct call_play_id {
 	int64_t ms; /* its stamp: unique within the call; 0: none */
 };
 
-/* As it lies in the store; `text` last, cut behind its NUL. */
+/* As it lies in the store: with a text at its end (store_text_head). */
 struct call_play {
 	uint16_t version;
+	uint16_t text_at; /* the store's */
 	uint8_t target; /* enum call_play_target */
 	uint8_t state;  /* enum call_play_state */
-	uint8_t pad[4];
+	uint8_t pad[2];
 	struct call_play_id id;
 	char media[CALL_PLAY_MEDIA_SIZE];
 	char text[CALL_PLAY_TEXT_SIZE]; /* spoken, the first 100 characters;

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <setjmp.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -700,6 +701,63 @@ store_copy(struct store_txn *txn, enum store_table table, const void *key,
 	len = value.len < size ? value.len : size;
 	memcpy(to, value.data, len);
 	memset((char *)to + len, 0, size - len);
+	return 0;
+}
+
+int
+store_put_text(struct store_txn *txn, enum store_table table,
+    const void *key, size_t key_len, const void *record, size_t text_at)
+{
+	const size_t len = text_at +
+	    strlen((const char *)record + text_at) + 1;
+	const uint16_t at = (uint16_t)text_at;
+	MDB_val k = as_val(key, key_len);
+	MDB_val v = { .mv_size = len };
+	const int rc = mdb_put(txn->mdb, dbi(txn, table), &k, &v,
+	    MDB_RESERVE);
+
+	if (rc != 0)
+		return map_error(rc);
+	memcpy(v.mv_data, record, len);
+	memcpy((char *)v.mv_data + offsetof(struct store_text_head, text_at),
+	    &at, sizeof(at));
+	return 0;
+}
+
+/* Where its text begins, or 0 where it is no such record. */
+static size_t
+find_text(const struct store_value *value)
+{
+	struct store_text_head head;
+
+	if (value->len < sizeof(head))
+		return 0;
+	memcpy(&head, value->data, sizeof(head));
+	return head.text_at >= sizeof(head) && head.text_at <= value->len ?
+	    head.text_at : 0;
+}
+
+int
+store_copy_text(struct store_txn *txn, enum store_table table,
+    const void *key, size_t key_len, void *to, size_t size, size_t text_at,
+    size_t text_size)
+{
+	struct store_value value = { NULL, 0 };
+	const int rc = store_get(txn, table, key, key_len, &value);
+	size_t at;
+	size_t len;
+
+	memset(to, 0, size);
+	if (rc != 0)
+		return rc;
+	at = find_text(&value);
+	if (at == 0)
+		return -KAP_CORRUPT;
+	memcpy(to, value.data, at < text_at ? at : text_at);
+	memset((char *)to + offsetof(struct store_text_head, text_at), 0,
+	    sizeof(uint16_t));
+	len = value.len - at < text_size ? value.len - at : text_size - 1;
+	memcpy((char *)to + text_at, (const char *)value.data + at, len);
 	return 0;
 }
 

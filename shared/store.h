@@ -144,6 +144,40 @@ KAP_MUST_USE int store_get(struct store_txn *txn, enum store_table table,
 KAP_MUST_USE int store_copy(struct store_txn *txn, enum store_table table,
     const void *key, size_t key_len, void *to, size_t size);
 
+/*
+ * A record that ends with a text, of which only what there is gets stored: a
+ * struct that begins with this head and has the text as its last member. It
+ * grows before the text; where that begins is told by each record itself.
+ */
+struct store_text_head {
+	uint16_t version;
+	uint16_t text_at; /* set by store_put_text */
+};
+
+/*
+ * Write such a record.
+ *
+ * text_at  the text's offset in it; NUL-terminated
+ *
+ * Returns 0, -KAP_FULL, -KAP_IO.
+ */
+KAP_MUST_USE int store_put_text(struct store_txn *txn, enum store_table table,
+    const void *key, size_t key_len, const void *record, size_t text_at);
+
+/*
+ * Read one, whichever version wrote it: of its fixed part what this program
+ * knows, the rest zeroed; the text cut to its room.
+ *
+ * size       of `to`
+ * text_at    the text's offset in it
+ * text_size  its room, NUL included
+ *
+ * Returns 0; -KAP_NOENT, -KAP_IO; -KAP_CORRUPT. `to` is zeroed on error.
+ */
+KAP_MUST_USE int store_copy_text(struct store_txn *txn,
+    enum store_table table, const void *key, size_t key_len, void *to,
+    size_t size, size_t text_at, size_t text_size);
+
 /* Write one record over what is there. Returns 0, -KAP_FULL, -KAP_IO. */
 KAP_MUST_USE int store_put(struct store_txn *txn, enum store_table table,
     const void *key, size_t key_len, const void *data, size_t len);

@@ -79,7 +79,6 @@ webhook_event_id(const struct webhook_event *event,
 	    event->call.id, event->call.sequence);
 }
 
-/* Its text is the last, and mostly empty: only what there is of it. */
 static int
 put_detail(struct store_txn *txn, uint64_t number,
     const struct call_event_detail *detail)
@@ -87,9 +86,8 @@ put_detail(struct store_txn *txn, uint64_t number,
 	uint8_t key[NEW_KEY_LEN];
 
 	store_put_be64(key, number);
-	return store_put(txn, STORE_WEBHOOK_DETAILS, key, sizeof(key), detail,
-	    offsetof(struct call_event_detail, text) +
-	    strlen(detail->text) + 1);
+	return store_put_text(txn, STORE_WEBHOOK_DETAILS, key, sizeof(key),
+	    detail, offsetof(struct call_event_detail, text));
 }
 
 int
@@ -100,12 +98,12 @@ webhook_queue_get_detail(struct store_txn *txn, uint64_t number,
 	int rc;
 
 	store_put_be64(key, number);
-	rc = store_copy(txn, STORE_WEBHOOK_DETAILS, key, sizeof(key),
-	    detail_out, sizeof(*detail_out));
-	if (rc != 0)
-		memset(detail_out, 0, sizeof(*detail_out));
-	detail_out->text[sizeof(detail_out->text) - 1] = '\0';
-	return rc == -KAP_NOENT ? 0 : rc;
+	rc = store_copy_text(txn, STORE_WEBHOOK_DETAILS, key, sizeof(key),
+	    detail_out, sizeof(*detail_out),
+	    offsetof(struct call_event_detail, text),
+	    sizeof(detail_out->text));
+	/* one that is damaged must not hold its event up */
+	return rc == -KAP_NOENT || rc == -KAP_CORRUPT ? 0 : rc;
 }
 
 int

@@ -405,35 +405,58 @@ test_detail_life(void **state)
 	    STORE_WEBHOOK_DETAILS), 0);
 }
 
-/* A detail that an older or a newer program wrote, or that was damaged. */
+/* As another program's `fixed` bytes before the text would lie there. */
 static void
-test_detail_sizes(void **state)
+put_foreign_detail(uint64_t number, uint16_t text_at, size_t fixed,
+    const char *text)
 {
-	struct call_event_detail detail = { .digit = '7' };
-	uint8_t record[sizeof(detail) + 40];
-	struct call_event_detail found;
+	const struct call_event_detail detail = {
+		.version = CALL_EVENT_DETAIL_VERSION, .digit = '7',
+		.cause = 34 };
+	uint8_t record[2 * sizeof(detail)];
 	struct store_txn *txn;
 	uint8_t key[8];
 
-	(void)state;
-	memset(detail.text, 'x', sizeof(detail.text)); /* no NUL */
 	memset(record, 'y', sizeof(record));
-	memcpy(record, &detail, sizeof(detail));
+	memcpy(record, &detail, fixed < sizeof(detail) ? fixed :
+	    offsetof(struct call_event_detail, text));
+	memcpy(record + offsetof(struct call_event_detail, text_at), &text_at,
+	    sizeof(text_at));
+	memcpy(record + fixed, text, strlen(text) + 1);
+	store_put_be64(key, number);
 	assert_int_equal(store_begin_write(fixture.store, &txn), 0);
-	store_put_be64(key, 5);
 	assert_int_equal(store_put(txn, STORE_WEBHOOK_DETAILS, key,
-	    sizeof(key), record, offsetof(struct call_event_detail, cause)),
-	    0);
-	store_put_be64(key, 6);
-	assert_int_equal(store_put(txn, STORE_WEBHOOK_DETAILS, key,
-	    sizeof(key), record, sizeof(record)), 0);
+	    sizeof(key), record, fixed + strlen(text) + 1), 0);
 	assert_int_equal(store_commit(&txn), 0);
+}
+
+/* What grew before the text since; what is damaged has no detail. */
+static void
+test_detail_of_another_version(void **state)
+{
+	const size_t ours = offsetof(struct call_event_detail, text);
+	const size_t older = offsetof(struct call_event_detail, cause);
+	char long_text[CALL_PLAY_TEXT_SIZE + 20];
+	struct call_event_detail found;
+
+	(void)state;
+	put_foreign_detail(5, (uint16_t)older, older, "hello");
 	found = get_detail(5);
 	assert_int_equal(found.digit, '7');
-	assert_string_equal(found.text, "");
-	assert_int_equal(found.play.ms, 0);
+	assert_int_equal(found.cause, 0);
+	assert_string_equal(found.text, "hello");
+	put_foreign_detail(6, (uint16_t)(ours + 16), ours + 16, "hello");
 	found = get_detail(6);
-	assert_int_equal(strlen(found.text), sizeof(found.text) - 1);
+	assert_int_equal(found.cause, 34);
+	assert_string_equal(found.text, "hello");
+	memset(long_text, 'x', sizeof(long_text) - 1);
+	long_text[sizeof(long_text) - 1] = '\0';
+	put_foreign_detail(7, (uint16_t)ours, ours, long_text);
+	assert_int_equal(strlen(get_detail(7).text), CALL_PLAY_TEXT_SIZE - 1);
+	put_foreign_detail(8, UINT16_MAX, ours, "hello");
+	assert_int_equal(get_detail(8).digit, 0);
+	put_foreign_detail(9, 0, ours, "hello");
+	assert_int_equal(get_detail(9).digit, 0);
 }
 
 int
@@ -452,7 +475,7 @@ main(void)
 		TEST(test_detail),
 		TEST(test_no_detail),
 		TEST(test_detail_life),
-		TEST(test_detail_sizes),
+		TEST(test_detail_of_another_version),
 	};
 #undef TEST
 
