@@ -180,7 +180,7 @@ stop_unheard(struct step *step)
 {
 	if (step_has(step, CALL_F_RECORDED))
 		begin_recording(step, step->call->recording_ms);
-	else
+	else if (step_has(step, CALL_F_RECORD))
 		step_set_timer(step, CALL_TIMER_RECORDING,
 		    RECORD_REPLY_GRACE_MS);
 }

@@ -333,8 +333,9 @@ static const struct command_row rows[CALL_CMD_COUNT] = {
 	/* 409: it has left our app for the dialplan */
 	[CALL_CMD_SNOOP_CONTINUE] = { say_snoop_continue, NOTHING,
 	    CALL_IN_SNOOP_FAILED, true },
-	[CALL_CMD_SNOOP_HANGUP] = { say_snoop_hangup, NOTHING, NOTHING,
-	    false },
+	/* it has left our app, so no event tells of its end */
+	[CALL_CMD_SNOOP_HANGUP] = { say_snoop_hangup, CALL_IN_SNOOP_GONE,
+	    CALL_IN_SNOOP_GONE, false },
 	[CALL_CMD_PLAY] = { say_play, CALL_IN_PLAY_OK, CALL_IN_PLAY_REFUSED,
 	    false },
 	[CALL_CMD_PLAY_STOP] = { say_play_stop, NOTHING, NOTHING, false },
