@@ -290,7 +290,8 @@ weight_of(const struct api_key_trunk_limits *limits)
 }
 
 static void
-find_group(const struct api_key *key, int32_t priority, struct group *group)
+find_group(const struct api_key *key, uint32_t wanted, int32_t priority,
+    struct group *group)
 {
 	const unsigned count = trunk_count_of(key);
 
@@ -298,7 +299,8 @@ find_group(const struct api_key *key, int32_t priority, struct group *group)
 	for (unsigned i = 0; i < count; i++) {
 		const int weight = weight_of(&key->limits[i]);
 
-		if (key->limits[i].priority != priority)
+		if (key->limits[i].priority != priority ||
+		    (wanted & 1U << i) == 0)
 			continue;
 		group->trunks[group->count] = i;
 		group->weights[group->count++] = weight;
@@ -354,7 +356,8 @@ order_group(struct group *group, uint32_t first,
 
 /* The lowest priority over `over`; false: there is none. */
 static bool
-next_priority(const struct api_key *key, int64_t over, int32_t *out)
+next_priority(const struct api_key *key, uint32_t wanted, int64_t over,
+    int32_t *out)
 {
 	const unsigned count = trunk_count_of(key);
 	bool found = false;
@@ -362,7 +365,8 @@ next_priority(const struct api_key *key, int64_t over, int32_t *out)
 	for (unsigned i = 0; i < count; i++) {
 		const int32_t priority = key->limits[i].priority;
 
-		if (priority > over && (!found || priority < *out)) {
+		if ((wanted & 1U << i) != 0 && priority > over &&
+		    (!found || priority < *out)) {
 			*out = priority;
 			found = true;
 		}
@@ -385,25 +389,23 @@ add_trunk(const struct api_key *key, unsigned i, const char *number,
 	out->trunks[out->count++] = key->trunks[i];
 }
 
-int
+void
 call_request_dial(const struct call_request *request,
-    const struct api_key *key, uint32_t first, struct call_request_dial *out)
+    const struct api_key *key, uint32_t wanted, uint32_t first,
+    struct call_request_dial *out)
 {
 	int64_t done = INT64_MIN;
 	int32_t priority = 0;
 
-	out->count = 0;
-	out->wait_s = 0;
-	while (next_priority(key, done, &priority)) {
+	while (next_priority(key, wanted, done, &priority)) {
 		unsigned order[API_KEY_TRUNKS_MAX];
 		struct group group;
 		unsigned count;
 
-		find_group(key, priority, &group);
+		find_group(key, wanted, priority, &group);
 		count = order_group(&group, first, order);
 		for (unsigned i = 0; i < count; i++)
 			add_trunk(key, order[i], request->number, out);
 		done = priority;
 	}
-	return out->count > 0 ? 0 : -KAP_INVAL;
 }

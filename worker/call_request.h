@@ -56,16 +56,18 @@ struct call_request_dial {
 };
 
 /*
- * The key's trunks in the order in which they are to be tried: those of the
- * lowest priority first, and among those of one priority in turn, each as
+ * Add trunks of the key in the order in which they are to be tried: those of
+ * the lowest priority first, and among those of one priority in turn, each as
  * often as its weight says.
  *
- * first  the round-robin position, any number: it alone says whose turn it is
+ * wanted  bit n: the key's n-th trunk, from 0, is one of them
+ * first   the round-robin position, any number: it alone says whose turn it is
+ * out     what is there already stays; begins as all zero
  *
- * Trunks whose template can't be expanded are left out. Returns 0; -KAP_INVAL
- * when none is left.
+ * Trunks whose template can't be expanded are left out.
  */
-KAP_MUST_USE int call_request_dial(const struct call_request *request,
-    const struct api_key *key, uint32_t first, struct call_request_dial *out);
+void call_request_dial(const struct call_request *request,
+    const struct api_key *key, uint32_t wanted, uint32_t first,
+    struct call_request_dial *out);
 
 #endif

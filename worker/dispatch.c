@@ -116,6 +116,15 @@ wake_owner(const struct dispatch *dispatch, unsigned slot)
 }
 
 static void
+note_reroute(const struct call *call)
+{
+	stats_add(STATS_reroutes, 1);
+	log_info("a call goes on on its next trunk", LOG_S("call", call->id),
+	    LOG_I("attempt", call->attempt),
+	    LOG_I("cause", call->hangup_cause), LOG_I("sip", call->sip_code));
+}
+
+static void
 ring(const struct dispatch *dispatch, const struct call_step *step)
 {
 	const struct dispatch_options *options = &dispatch->options;
@@ -129,7 +138,7 @@ ring(const struct dispatch *dispatch, const struct call_step *step)
 	if ((step->rings & CALL_RING_OWNER) != 0)
 		wake_owner(dispatch, step->call.slot);
 	if ((step->rings & CALL_RING_REROUTED) != 0)
-		stats_add(STATS_reroutes, 1);
+		note_reroute(&step->call);
 }
 
 static void

@@ -11,15 +11,16 @@
 #define SECOND_MS 1000
 
 /*
- * The state of the n-th trunk, with the limits that the key was read with: a
- * later attempt of another call, which has no key at hand, finds them there.
+ * The state of the key's n-th trunk, with the limits that the key was read
+ * with: a later attempt of another call, which has no key at hand, finds them
+ * there.
  */
 static int
-read_state(struct store_txn *txn, const struct call_request_dial *dial,
-    unsigned n, struct trunk_state *state)
+read_state(struct store_txn *txn, const struct api_key *key, unsigned n,
+    struct trunk_state *state)
 {
-	const struct api_key_trunk_limits *limits = &dial->limits[n];
-	const struct api_key_trunk *trunk = &dial->trunks[n];
+	const struct api_key_trunk_limits *limits = &key->limits[n];
+	const struct api_key_trunk *trunk = &key->trunks[n];
 	const int rc = trunk_state_get(txn, trunk->name, state);
 
 	if (rc != 0 || (state->id == trunk->id &&
@@ -32,32 +33,30 @@ read_state(struct store_txn *txn, const struct call_request_dial *dial,
 	return trunk_state_put(txn, trunk->name, state);
 }
 
-static void
-copy_trunk(struct call_request_dial *to, const struct call_request_dial *from,
-    unsigned n)
+/* Which of the key's trunks are free; and when, if none is, one may be. */
+static int
+find_free(struct store_txn *txn, const struct api_key *key,
+    uint32_t *free_out, int64_t *wait_ms_out)
 {
-	to->trunks[to->count] = from->trunks[n];
-	to->limits[to->count] = from->limits[n];
-	memcpy(to->endpoints[to->count], from->endpoints[n],
-	    sizeof(to->endpoints[0]));
-	to->count++;
-}
+	const int64_t now_ms = clock_deadline_ms();
 
-/* From the order of the key to those that are free, and then the others. */
-static void
-move_free_first(struct call_request_dial *dial, uint32_t free)
-{
-	const struct call_request_dial from = *dial;
+	*free_out = 0;
+	*wait_ms_out = INT64_MAX;
+	for (unsigned i = 0; i < key->trunk_count && i < API_KEY_TRUNKS_MAX;
+	     i++) {
+		struct trunk_state state;
+		const int rc = read_state(txn, key, i, &state);
+		int64_t wait_ms;
 
-	dial->count = 0;
-	for (unsigned i = 0; i < from.count; i++) {
-		if ((free & 1U << i) != 0)
-			copy_trunk(dial, &from, i);
+		if (rc != 0)
+			return rc;
+		wait_ms = trunk_state_wait_ms(&state, now_ms);
+		if (trunk_state_busy(&state, now_ms) == TRUNK_FREE)
+			*free_out |= 1U << i;
+		else if (wait_ms < *wait_ms_out)
+			*wait_ms_out = wait_ms;
 	}
-	for (unsigned i = 0; i < from.count; i++) {
-		if ((free & 1U << i) == 0)
-			copy_trunk(dial, &from, i);
-	}
+	return 0;
 }
 
 int
@@ -65,29 +64,24 @@ trunk_choice_dial(struct store_txn *txn, const struct call_request *request,
     const struct api_key *key, struct account *account,
     struct call_request_dial *out)
 {
-	const int64_t now_ms = clock_deadline_ms();
-	int64_t wait_ms = INT64_MAX;
-	uint32_t free = 0;
-	int rc = call_request_dial(request, key, account->round_robin, out);
+	int64_t wait_ms;
+	unsigned free_count;
+	uint32_t free;
+	const int rc = find_free(txn, key, &free, &wait_ms);
 
-	for (unsigned i = 0; rc == 0 && i < out->count; i++) {
-		struct trunk_state state;
-
-		rc = read_state(txn, out, i, &state);
-		if (rc != 0)
-			return rc;
-		if (trunk_state_busy(&state, now_ms) == TRUNK_FREE)
-			free |= 1U << i;
-		else if (trunk_state_wait_ms(&state, now_ms) < wait_ms)
-			wait_ms = trunk_state_wait_ms(&state, now_ms);
-	}
+	memset(out, 0, sizeof(*out));
 	if (rc != 0)
 		return rc;
-	if (free == 0) {
+	/* those that are free share the turns of the others */
+	call_request_dial(request, key, free, account->round_robin, out);
+	free_count = out->count;
+	call_request_dial(request, key, ~free, account->round_robin, out);
+	if (out->count == 0)
+		return -KAP_INVAL;
+	if (free_count == 0) {
 		out->wait_s = (unsigned)((wait_ms + SECOND_MS - 1) / SECOND_MS);
 		return -KAP_AGAIN;
 	}
 	account->round_robin++;
-	move_free_first(out, free);
 	return 0;
 }

@@ -167,6 +167,33 @@ test_limits_are_kept(void **state)
 	store_abort(&txn);
 }
 
+/* A trunk that rests leaves its turns to all of the others. */
+static void
+test_turns_of_one_that_rests(void **state)
+{
+	const struct trunk_state resting = { .version = TRUNK_STATE_VERSION,
+		.circuit = TRUNK_RESTING,
+		.rest_until_ms = clock_deadline_ms() + 60000 };
+	struct store_fixture *fixture = *state;
+	struct account account = { .round_robin = 0 };
+	struct api_key key = make_key();
+	struct call_request_dial dial;
+	struct store_txn *txn;
+	char first[7] = "";
+
+	key.limits[2].priority = 0;
+	assert_int_equal(store_begin_write(fixture->store, &txn), 0);
+	assert_int_equal(trunk_state_put(txn, "a", &resting), 0);
+	for (int i = 0; i < 6; i++) {
+		assert_int_equal(trunk_choice_dial(txn, &request, &key,
+		    &account, &dial), 0);
+		first[i] = dial.trunks[0].name[0];
+		assert_string_equal(dial.trunks[2].name, "a");
+	}
+	assert_string_equal(first, "bcbcbc");
+	store_abort(&txn);
+}
+
 static void
 test_none_is_usable(void **state)
 {
@@ -192,6 +219,8 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_choice, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_limits_are_kept, setup,
 		    teardown),
+		cmocka_unit_test_setup_teardown(
+		    test_turns_of_one_that_rests, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_none_is_usable, setup,
 		    teardown),
 	};
