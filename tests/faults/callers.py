@@ -13,13 +13,13 @@ from talk import FORWARDED_TO, Talk, Told
 # What a carrier's number does (deploy/asterisk/carrier), and how often it is
 # called: answered and hung up by the far end, answered and hung up by us,
 # busy, congested, declined, unknown, ringing until the timeout or our hangup,
-# answered and sending digits after a while (21: soon, on the simulator).
+# answered and sending digits after a while (31: soon, on the simulator).
 BEHAVIOURS = (
     ("08", 40), ("10", 25), ("11", 10), ("03", 8), ("05", 5), ("06", 3),
-    ("09", 3), ("04", 6), ("07", 1), ("21", 8),
+    ("09", 3), ("04", 6), ("07", 1), ("31", 8),
 )
-HANG_UP = {"10", "11", "04", "07", "21"}
-TALKED_TO = {"10", "11", "07", "21"}  # these live long enough for it
+HANG_UP = {"10", "11", "04", "07", "31"}
+TALKED_TO = {"10", "11", "07", "31"}  # these live long enough for it
 AMD_SHARE = 0.1  # of the calls: with useAmd
 ASYNC_SHARE = 0.5  # …of those: with asyncAmd
 GIVE_UP_S = 90

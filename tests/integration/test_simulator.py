@@ -7,6 +7,8 @@ import itertools
 import os
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 
 import pytest
 import requests
@@ -389,23 +391,55 @@ def test_same_end_of_playbacks(both, target):
     assert stories[0] == stories[1]
 
 
+# What is pressed, and how long after the answer the last of it is at least.
+PRESSED = {
+    "07": ("1234", 4.0),
+    "13": ("9876", 10.5),
+    "14": ("123", 7.5),
+    "15": ("12#*0AD", 8.5),
+    "16": ("5", 4.0),
+    "17": ("1", 9.0),
+    "18": ("9", 9.0),
+}
+
+
+def at(event):
+    """When Asterisk made it, in seconds since the epoch."""
+    return datetime.strptime(
+        event["timestamp"], "%Y-%m-%dT%H:%M:%S.%f%z"
+    ).timestamp()
+
+
 @pytest.mark.simulator(version=VERSION)
 def test_same_digits(both):
-    """Four digits, each with how long it lasted."""
-    digits = []
+    """Each number presses what it does on the carrier, no sooner; each digit
+    is told with how long it lasted."""
+    shapes = []
     for _, client in both:
-        channel = originate(client, "07").json()["id"]
-        client.wait_event(channel, "ChannelDtmfReceived", digit="4")
-        told = [
-            e
-            for e in client.of_channel(channel)
-            if e["type"] == "ChannelDtmfReceived"
-        ]
-        digits.append(([e["digit"] for e in told], members(told[0])))
-        assert all(e["duration_ms"] > 0 for e in told)
+        placed = {d: originate(client, d).json()["id"] for d in PRESSED}
+        for digits, (wanted, after_s) in PRESSED.items():
+            channel = placed[digits]
+
+            def told(channel=channel, client=client):
+                return [
+                    event
+                    for event in client.of_channel(channel)
+                    if event["type"] == "ChannelDtmfReceived"
+                ]
+
+            wait_until(
+                lambda: len(told()) == len(wanted),
+                lambda: f"{wanted} of {digits}: {told()}",
+                60,
+            )
+            assert "".join(e["digit"] for e in told()) == wanted, digits
+            assert all(e["duration_ms"] > 0 for e in told())
+            begun = client.wait_event(channel, "StasisStart")
+            assert at(told()[-1]) - at(begun) > after_s, digits
+            shapes.append((digits, members(told()[0])))
         client.hang_up_all()
-    assert digits[0] == digits[1]
-    assert digits[0][0] == list("1234")
+    half = len(PRESSED)
+    assert shapes[:half] == shapes[half:]
 
 
 @pytest.mark.simulator(version=VERSION)
@@ -649,8 +683,8 @@ ENDS = {
     "06": ("failed", "rejected", "21"),
     "08": ("completed", "normal_hangup", "16"),
     "09": ("failed", "invalid_number", "1"),
-    "15": ("busy", "busy", "17"),
-    "16": ("completed", "normal_hangup", "16"),
+    "35": ("busy", "busy", "17"),
+    "36": ("completed", "normal_hangup", "16"),
 }
 
 
@@ -658,8 +692,8 @@ def test_behaviours(calls, database):
     """Each behaviour ends as on a real Asterisk: events, row, recording."""
     placed = {digits: calls.place(digits) for digits in ENDS}
     silent = calls.place("04", ringTimeout=5)
-    early = calls.place("12")
-    refused = calls.client.post("/makecall", json={"number": number("14")})
+    early = calls.place("32")
+    refused = calls.client.post("/makecall", json={"number": number("34")})
     assert refused.status_code == 500
     assert refused.json()["code"] == "ORIGINATION_FAILED"
     calls.wait(early, "recording.started")
@@ -940,6 +974,35 @@ def test_control_command_lost(calls, name):
     assert calls.simulator.state()["totals"]["played_twice"] == 0
 
 
+@pytest.mark.parametrize(
+    "name", ["drop_reply", "drop_request", "cut_commands", "a crash"]
+)
+def test_stop_of_a_recording_lost(calls, name):
+    """It is said again, until it is known to be done; told of once."""
+    call_id = calls.place("11")
+    calls.wait(call_id, "recording.started")
+    fault = calls.simulator.fault(
+        "drop_request" if name == "a crash" else name, at="record_stop"
+    )
+    with ThreadPoolExecutor(1) as pool:
+        # its answer may be lost as well
+        pool.submit(calls.client.post, f"/recordings/{call_id}/stop")
+        wait_until(lambda: calls.simulator.fired(fault) == 1, "the fault")
+        if name == "a crash":
+            for worker in ("worker.0", "worker.1"):
+                calls.kaphila.signal(worker)
+        calls.wait(call_id, "recording.stopped")
+    calls.wait(call_id, "recording.completed")
+    calls.kaphila.wait_ready()
+    assert calls.client.get(f"/calls/{call_id}").json()["status"] == "answered"
+    calls.check_health()
+    calls.hang_up()
+    calls.settle()
+    kinds = calls.sink.kinds(call_id)
+    for kind in ("recording.started", "recording.stopped"):
+        assert kinds.count(kind) == 1, kinds
+
+
 @pytest.mark.simulator(amd_ms="200")
 @pytest.mark.parametrize(
     ("digits", "status", "cause"),
@@ -947,7 +1010,7 @@ def test_control_command_lost(calls, name):
         ("10", "HUMAN", "HUMAN"),
         ("02", "MACHINE", "LONGGREETING"),
         ("11", "MACHINE", "INITIALSILENCE"),
-        ("22", "UNKNOWN", "TOOLONG"),
+        ("37", "UNKNOWN", "TOOLONG"),
     ],
 )
 def test_verdicts(calls, digits, status, cause):
@@ -1099,6 +1162,25 @@ def test_raw_faults(simulator):
     link.close()
     other.close()
     assert [f["fired"] for f in simulator.faults()] == [1, 1, 1, 1]
+
+
+def test_snoops_that_are_refused(simulator):
+    """Of a snoop channel, and by an id that is longer than any: neither is
+    there, and all goes on."""
+    client = simulator.ari()
+    client.listen("test")
+    channel = originate(client, "10", channel="far").json()["id"]
+    client.wait_event(channel, "StasisStart")
+    first = client.request(
+        "POST", "channels/far/snoop/near", spy="in", app="test"
+    )
+    assert first.status_code == 200, first.text
+    for path in ("channels/near/snoop/nearer", f"channels/far/snoop/{'x' * 96}"):
+        refused = client.request("POST", path, spy="in", app="test")
+        assert refused.status_code == 500, refused.text
+        assert refused.json()["message"] == "Snoop channel could not be created"
+    assert {c["id"] for c in client.get("channels")} == {"far", "near"}
+    client.close()
 
 
 @pytest.mark.parametrize(

@@ -150,11 +150,16 @@ timeout_due(const struct sim_call *call)
 static int64_t
 digit_due(const struct sim_call *call)
 {
-	if (call->state != SIM_CALL_UP || call->plan.digits == NULL ||
-	    call->plan.digits[call->digits_sent] == '\0')
+	const struct sim_plan *plan = &call->plan;
+	int64_t due = call->answered_ms + plan->digits_after_ms;
+
+	if (call->state != SIM_CALL_UP || plan->digits == NULL ||
+	    plan->digits[call->digits_sent] == '\0')
 		return SIM_NEVER;
-	return call->answered_ms + call->plan.digits_after_ms +
-	    call->plan.digit_every_ms * (int64_t)call->digits_sent;
+	for (unsigned i = 0; i < call->digits_sent; i++)
+		due += plan->digits[i] == SIM_PAUSE ? SIM_PAUSE_MS :
+		    plan->digit_every_ms;
+	return due;
 }
 
 static int64_t
@@ -257,8 +262,10 @@ do_timeout(struct sim_call *call)
 static bool
 do_digit(struct sim_call *call)
 {
-	sim_event_dtmf(call->sim, call,
-	    call->plan.digits[call->digits_sent++]);
+	const char digit = call->plan.digits[call->digits_sent++];
+
+	if (digit != SIM_PAUSE)
+		sim_event_dtmf(call->sim, call, digit);
 	return true;
 }
 

@@ -51,7 +51,7 @@ struct sim_call {
 	int64_t answered_ms;
 	int64_t timeout_ms; /* of the dialling, from begun_ms */
 	int64_t absolute_ms; /* from begun_ms, or SIM_NEVER */
-	unsigned digits_sent;
+	unsigned digits_sent; /* pauses too */
 	struct sim_variable *variables;
 	struct sim_bridge *bridge;     /* NULL: in none */
 	struct sim_call *next_in_bridge;

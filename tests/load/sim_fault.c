@@ -58,6 +58,7 @@ static const char *const command_words[SIM_COMMAND_COUNT] = {
 	[SIM_COMMAND_BRIDGE_CREATE] = "bridge_create",
 	[SIM_COMMAND_BRIDGE_ADD] = "bridge_add",
 	[SIM_COMMAND_RECORD] = "record",
+	[SIM_COMMAND_RECORD_STOP] = "record_stop",
 	[SIM_COMMAND_BRIDGE_DESTROY] = "bridge_destroy",
 	[SIM_COMMAND_LIST] = "list",
 	[SIM_COMMAND_LOOK] = "look",

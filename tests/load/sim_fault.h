@@ -24,6 +24,7 @@ enum sim_command {
 	SIM_COMMAND_BRIDGE_CREATE,
 	SIM_COMMAND_BRIDGE_ADD,
 	SIM_COMMAND_RECORD,
+	SIM_COMMAND_RECORD_STOP,
 	SIM_COMMAND_BRIDGE_DESTROY,
 	SIM_COMMAND_LIST,     /* of channels or bridges */
 	SIM_COMMAND_LOOK,     /* at one channel */

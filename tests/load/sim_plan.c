@@ -29,7 +29,7 @@ static const struct sim_plan rings_for_ever = { .ring_ms = SETUP_MS,
 
 #define RINGS(decide, talk) .ring_ms = SETUP_MS, \
 	.decide_ms = SETUP_MS + (decide), .talk_ms = (talk)
-/* DTMF, as SendDTMF() sends it */
+/* DTMF, as SendDTMF() sends it; W: a second of silence */
 #define DIGITS(what, after) .digits = (what), .digits_after_ms = (after), \
 	.digit_every_ms = 350
 #define REFUSES(how) .ring_ms = SIM_NEVER, .decide_ms = SETUP_MS, \
@@ -51,19 +51,26 @@ static const struct {
 	{ "10", { .ring_ms = SIM_NEVER, .decide_ms = SETUP_MS,
 	            .talk_ms = 60000 } },
 	{ "11", { RINGS(200, 60000), .verdict = &silence } },
-	{ "12", { .ring_ms = SIM_NEVER, .decide_ms = 0, .talk_ms = 60000,
-	            .overtakes = true } },
-	{ "13", { .ring_ms = SIM_NEVER, .decide_ms = SIM_NEVER } },
-	{ "14", { .fails = true } },
-	{ "15", { .ring_ms = SETUP_MS, .decide_ms = 1000,
-	            .refusal = &busy } },
-	{ "16", { RINGS(200, 0) } },
+	/* what it hears is on no disk: that is the carrier's alone */
+	{ "12", { RINGS(200, 120000) } },
+	{ "13", { RINGS(200, 41400), DIGITS("98WWWWWWW76", 3200) } },
+	{ "14", { RINGS(200, 38000), DIGITS("1WW2WW3", 3200) } },
+	{ "15", { RINGS(200, 39400), DIGITS("12#WWWW*0AD", 3200) } },
+	{ "16", { RINGS(200, 34300), DIGITS("5", 4200) } },
 	{ "17", { RINGS(1000, 41000), DIGITS("1", 10200) } },
 	{ "18", { RINGS(1000, 41000), DIGITS("9", 10200) } },
-	{ "21", { .ring_ms = SIM_NEVER, .decide_ms = SETUP_MS,
+	/* those that the carrier doesn't have */
+	{ "31", { .ring_ms = SIM_NEVER, .decide_ms = SETUP_MS,
 	            .talk_ms = 60000, .digits = "12#4*56789",
 	            .digits_after_ms = 400, .digit_every_ms = 250 } },
-	{ "22", { .ring_ms = SIM_NEVER, .decide_ms = SETUP_MS,
+	{ "32", { .ring_ms = SIM_NEVER, .decide_ms = 0, .talk_ms = 60000,
+	            .overtakes = true } },
+	{ "33", { .ring_ms = SIM_NEVER, .decide_ms = SIM_NEVER } },
+	{ "34", { .fails = true } },
+	{ "35", { .ring_ms = SETUP_MS, .decide_ms = 1000,
+	            .refusal = &busy } },
+	{ "36", { RINGS(200, 0) } },
+	{ "37", { .ring_ms = SIM_NEVER, .decide_ms = SETUP_MS,
 	            .talk_ms = 60000, .verdict = &not_sure } },
 };
 

@@ -1,7 +1,8 @@
 /*
  * What the far end of a call will do: chosen once, when it is originated, by
  * the number's last two digits as the demo carrier does
- * (deploy/asterisk/carrier), or by chance. Knows no time but spans.
+ * (deploy/asterisk/carrier; 31 to 37 are the simulator's own), or by chance.
+ * Knows no time but spans.
  */
 #ifndef SIM_PLAN_H
 #define SIM_PLAN_H
@@ -13,6 +14,10 @@
 #include "sim_random.h"
 
 #define SIM_NEVER INT64_MAX
+
+/* Among the digits of a plan: a second of silence, as SendDTMF() has it. */
+#define SIM_PAUSE 'W'
+#define SIM_PAUSE_MS 1000
 
 /* A way to refuse a call. */
 struct sim_refusal {
@@ -45,7 +50,7 @@ struct sim_plan {
 	int64_t decide_ms;   /* answers or refuses; or SIM_NEVER */
 	const struct sim_refusal *refusal; /* NULL: answers */
 	int64_t talk_ms;     /* from the answer until it hangs up */
-	const char *digits;  /* DTMF it sends, NULL: none */
+	const char *digits;  /* DTMF it sends, and SIM_PAUSE; NULL: none */
 	int64_t digits_after_ms; /* the first */
 	int64_t digit_every_ms;  /* each next one, behind the one before */
 	const struct sim_verdict_words *verdict; /* never NULL */

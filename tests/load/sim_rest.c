@@ -69,7 +69,7 @@ static const struct route routes[] = {
 	{ "GET", "recordings/live/*", sim_rest_get_recording,
 	    SIM_COMMAND_OTHER },
 	{ "POST", "recordings/live/*/stop", sim_rest_stop_recording,
-	    SIM_COMMAND_OTHER },
+	    SIM_COMMAND_RECORD_STOP },
 	{ "GET", "applications", sim_rest_list_apps, SIM_COMMAND_OTHER },
 	{ "GET", "applications/*", sim_rest_get_app, SIM_COMMAND_OTHER },
 	{ "PUT", "applications/*/eventFilter", sim_rest_set_filter,

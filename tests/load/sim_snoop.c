@@ -22,6 +22,11 @@ sim_snoop_begin(struct sim_call *spied, const char *id, const char *app,
 	struct sim_call *snoop;
 	int rc;
 
+	/* one that listens has no far end, so nothing for AMD to find */
+	if (spied->spied != NULL)
+		return -KAP_INVAL;
+	if (id != NULL && strlen(id) >= SIM_ID_SIZE)
+		return -KAP_INVAL;
 	if (!sim_app_is_active(sim_app_find(sim, app)))
 		return -KAP_STATE;
 	rc = sim_call_make_up(sim, &order, &snoop);

@@ -23,8 +23,9 @@ struct sim_call;
  *
  * id  NULL: one is made up
  *
- * Returns 0; -KAP_EXISTS (the id is taken); -KAP_STATE (nobody has the app);
- * -KAP_NOMEM.
+ * Returns 0; -KAP_EXISTS (the id is taken); -KAP_INVAL (it is too long, or
+ * `spied` is a snoop channel itself, which Asterisk allows and this does not);
+ * -KAP_STATE (nobody has the app); -KAP_NOMEM.
  */
 KAP_MUST_USE int sim_snoop_begin(struct sim_call *spied, const char *id,
     const char *app, struct sim_call **snoop_out);
