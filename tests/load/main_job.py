@@ -167,6 +167,7 @@ def measure(options, folder, ports, pair, postgres):
          "-mp", str(ports.take_rtp())],
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL, cwd=folder)
+    status = 1
     try:
         node.start()
         key = node.create_key(credits=10**6, rate_limit=10**6, trunks=("sipp",))
@@ -183,7 +184,7 @@ def measure(options, folder, ports, pair, postgres):
             pass
         cpu = {name: cpu_seconds(pid) - before[name] for name, pid in pids.items()}
         rss = {name: peak_rss_mb(pid) for name, pid in pids.items()}
-        return report(options, caller, sink, cpu, rss)
+        status = report(options, caller, sink, cpu, rss)
     finally:
         faults = node.close()
         sink.close()
@@ -191,6 +192,7 @@ def measure(options, folder, ports, pair, postgres):
         sipp.wait()
         for fault in faults:
             print("fault:", fault)
+    return 1 if faults else status
 
 
 def report(options, caller, sink, cpu, rss):
@@ -240,7 +242,7 @@ def main():
     ports = Ports()
     pair, postgres = AsteriskPair(root, ports), Postgres(ports)
     # Two ports a call: more than a test's block has.
-    pair.media.set_rtp(44000, 44000 + int(options.rate * (options.talk + 10)) * 2)
+    pair.media.widen_rtp(int(options.rate * (options.talk + 10)) * 2)
     with tempfile.TemporaryDirectory(prefix="kaphila-load-") as folder:
         try:
             postgres.start()

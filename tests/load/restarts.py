@@ -147,6 +147,7 @@ def measure(options, folder, ports, pair, postgres):
         stderr=subprocess.DEVNULL,
         cwd=folder,
     )
+    status = 1
     try:
         node.start()
         key = node.create_key(
@@ -177,7 +178,7 @@ def measure(options, folder, ports, pair, postgres):
             )
         except TimedOut:
             pass
-        return report(
+        status = report(
             options,
             figures,
             wrong_calls(sink, figures.calls),
@@ -191,6 +192,7 @@ def measure(options, folder, ports, pair, postgres):
         sipp.wait()
         for fault in faults:
             print("fault:", fault)
+    return 1 if faults else status
 
 
 def report(options, figures, wrong, times, node):
@@ -256,9 +258,7 @@ def main():
     root = paths.service("asterisk-root", "22", timeout_s=900)
     ports = Ports()
     pair, postgres = AsteriskPair(root, ports), Postgres(ports)
-    pair.media.set_rtp(
-        44000, 44000 + (options.calls * (int(options.talk) + 10)) * 4
-    )
+    pair.media.widen_rtp(options.calls * (int(options.talk) + 10) * 4)
     with tempfile.TemporaryDirectory(prefix="kaphila-load-") as folder:
         try:
             postgres.start()

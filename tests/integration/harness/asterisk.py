@@ -83,10 +83,16 @@ class Asterisk:
         self.recording_dir = self.dir / "spool" / "recording"
         self.start()
 
-    def set_rtp(self, first, last):
-        """Another range of RTP ports than a test's; before start()."""
+    def widen_rtp(self, count):
+        """So many RTP ports, in place of a test's; before start()."""
+        self._ports.release(self._rtp)
+        self._rtp = self._ports.take_rtp(count)
         kept = [s for s in self._settings if not s.startswith("RTP_")]
-        self._settings = [*kept, f"RTP_FIRST={first}", f"RTP_LAST={last}"]
+        self._settings = [
+            *kept,
+            f"RTP_FIRST={self._rtp}",
+            f"RTP_LAST={self._rtp + count - 1}",
+        ]
 
     def ari(self):
         """A new ARI client; the caller closes it."""

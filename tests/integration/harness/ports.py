@@ -26,6 +26,7 @@ class Ports:
         )
         self._range = range(int(first), int(last) + 1)
         self._locks = {}
+        self._rows = {}  # first port → the further blocks of its row
         LOCK_DIR.mkdir(mode=0o777, exist_ok=True)
 
     def take(self):
@@ -35,17 +36,29 @@ class Ports:
                 return port
         raise RuntimeError(f"no free port in {self._range}")
 
-    def take_rtp(self):
-        """The first of RTP_BLOCK ports in a row, locked as one."""
-        for first in RTP_RANGE[::RTP_BLOCK]:
-            if self._try_lock(first, lambda _: None):
-                return first
-        raise RuntimeError(f"no free block in {RTP_RANGE}")
+    def take_rtp(self, count=RTP_BLOCK):
+        """The first of so many ports in a row, in blocks of RTP_BLOCK."""
+        blocks = -(-count // RTP_BLOCK)
+        starts = RTP_RANGE[::RTP_BLOCK]
+        for at in range(len(starts) - blocks + 1):
+            row = starts[at : at + blocks]
+            if self._try_lock_all(row):
+                self._rows[row[0]] = row[1:]
+                return row[0]
+        raise RuntimeError(f"no {count} free ports in a row in {RTP_RANGE}")
 
     def release(self, *ports):
         """Give ports back; whoever used them has ended."""
         for port in ports:
-            os.close(self._locks.pop(port))
+            for one in (port, *self._rows.pop(port, ())):
+                os.close(self._locks.pop(one))
+
+    def _try_lock_all(self, row):
+        for done, first in enumerate(row):
+            if not self._try_lock(first, lambda _: None):
+                self.release(*row[:done])
+                return False
+        return True
 
     def _try_lock(self, port, probe):
         if port in self._locks:
