@@ -1,5 +1,6 @@
-"""The customers of a storm: they post calls at a fixed rate, each with an
-Idempotency-Key, and try again until they know what became of it."""
+"""The customers of a storm: they post calls at a fixed rate, one by one or
+several in a list, each with an Idempotency-Key, and try again until they know
+what became of it."""
 
 import asyncio
 import itertools
@@ -12,14 +13,22 @@ from talk import FORWARDED_TO, Talk, Told
 
 # What a carrier's number does (deploy/asterisk/carrier), and how often it is
 # called: answered and hung up by the far end, answered and hung up by us,
-# busy, congested, declined, unknown, ringing until the timeout or our hangup,
-# answered and sending digits after a while (31: soon, on the simulator).
+# busy, congested, declined, unknown, ringing until the timeout or our hangup.
 BEHAVIOURS = (
     ("08", 40), ("10", 25), ("11", 10), ("03", 8), ("05", 5), ("06", 3),
-    ("09", 3), ("04", 6), ("07", 1), ("31", 8),
+    ("09", 3), ("04", 6),
 )
-HANG_UP = {"10", "11", "04", "07", "31"}
-TALKED_TO = {"10", "11", "07", "31"}  # these live long enough for it
+# …answered and pressing keys, by the storm's target: the simulator has one
+# that does it soon. Behind it: the seconds until we hang up.
+PRESSING = {
+    "simulator": ((("07", 1), ("31", 8)), (0.3, 3)),
+    "asterisk": ((("07", 6), ("14", 5)), (8, 12)),
+}
+TALK_S = (0.3, 3)
+HANG_UP = {"10", "11", "04"}
+TALKED_TO = {"10", "11"}  # these live long enough for it
+BATCH_SHARE = 0.05  # of the requests: /batchcall
+BATCH_SIZES = (2, 5)  # its calls
 AMD_SHARE = 0.1  # of the calls: with useAmd
 ASYNC_SHARE = 0.5  # …of those: with asyncAmd
 GIVE_UP_S = 90
@@ -45,6 +54,18 @@ class Outcome:
     timed_out: list = field(default_factory=list)  # ids that a 503 named
     answers: list = field(default_factory=list)  # (status, code), at most 20
     told: Told = field(default_factory=Told)  # of its control
+
+
+@dataclass
+class Order:
+    """One call that is to be placed, and what is to be done with it."""
+
+    n: int
+    outcome: Outcome
+    body: dict  # of /makecall
+    behaviour: str
+    talk_s: float  # until it is hung up
+    dice: random.Random  # its own, so that its luck depends on no other's
 
 
 class Connection:
@@ -98,20 +119,26 @@ class Callers:
     talks     the share of the answered calls that are also played to,
               gathered from, forwarded
     amd       whether some calls are analysed
+    pressing  one of PRESSING
     """
 
     def __init__(self, address, key, webhook_url, rate, seed,
-                 ring_timeout_s=5, talks=0.3, amd=True):
+                 ring_timeout_s=5, talks=0.3, amd=True,
+                 pressing=PRESSING["simulator"]):
         self._address, self._url, self._rate = address, webhook_url, rate
         self._headers = {"Authorization": f"Bearer {key}"}
         self._seed, self._ring_timeout_s = seed, ring_timeout_s
         self._talks, self._amd = talks, amd
+        weighted, self._pressing_s = pressing
+        self._names, self._weights = zip(*BEHAVIOURS, *weighted)
+        self._pressing = {name for name, _ in weighted}
         self._random = random.Random(f"callers {seed}")
         self._idle = [Connection(address) for _ in range(CONNECTIONS)]
         self._free = None  # a semaphore, made in the loop
         self._stop = False
         self.outcomes = []
         self.hangups = 0
+        self.batches = 0  # lists that were posted
         self.held_back = 0  # calls not posted, for too many waited
         self.surprises = []  # answers that no rule has
 
@@ -126,6 +153,7 @@ class Callers:
     async def _run(self):
         self._free = asyncio.Semaphore(CONNECTIONS)
         tasks, begin = set(), time.monotonic()
+        orders, size = [], 1
         for n in itertools.count():
             if self._stop:
                 break
@@ -136,16 +164,37 @@ class Callers:
                 self.held_back += 1
                 await asyncio.sleep(0)
                 continue
-            task = asyncio.ensure_future(self._one_call(n))
+            orders.append(self._order(n))
+            if len(orders) < size:
+                continue
+            task = asyncio.ensure_future(self._serve(orders))
             tasks.add(task)
             task.add_done_callback(tasks.discard)
-        await asyncio.gather(*tasks)
+            orders, size = [], self._list_size()
+        await asyncio.gather(*tasks, self._serve(orders))
         for connection in self._idle:
             connection.close()
 
-    def _behaviour(self):
-        names, weights = zip(*BEHAVIOURS)
-        return self._random.choices(names, weights)[0]
+    def _list_size(self):
+        """Of the next request: 1 is a /makecall."""
+        if self._random.random() >= BATCH_SHARE:
+            return 1
+        return self._random.randint(*BATCH_SIZES)
+
+    def _order(self, n):
+        behaviour = self._random.choices(self._names, self._weights)[0]
+        pressing = behaviour in self._pressing
+        span = self._pressing_s if pressing else TALK_S
+        talk_s = self._random.uniform(*span)
+        dice = random.Random(self._random.random())
+        outcome = Outcome(f"1{n:09d}{behaviour}")
+        self.outcomes.append(outcome)
+        body = {
+            "number": outcome.number, "webhookUrl": self._url,
+            "metadata": {"n": n}, "ringTimeout": self._ring_timeout_s,
+            **self._analysis(dice),
+        }
+        return Order(n, outcome, body, behaviour, talk_s, dice)
 
     async def _ask(self, path, headers, body, method="POST"):
         async with self._free:
@@ -165,20 +214,30 @@ class Callers:
             return None
         return status, answer
 
-    async def _one_call(self, n):
-        behaviour = self._behaviour()
-        talk_s = self._random.uniform(0.3, 3)
-        # one's own, so that no call's luck depends on another's
-        dice = random.Random(self._random.random())
-        outcome = Outcome(f"1{n:09d}{behaviour}")
-        self.outcomes.append(outcome)
-        await self._place(n, outcome, self._analysis(dice))
-        if outcome.call_id is None or behaviour not in HANG_UP:
+    async def _serve(self, orders):
+        """From the request to the hangup of each."""
+        if len(orders) > 1:
+            await self._place_list(orders)
+        else:
+            for order in orders:
+                await self._place(order)
+        await asyncio.gather(*(self._attend(order) for order in orders))
+
+    async def _attend(self, order):
+        pressing = order.behaviour in self._pressing
+        if order.outcome.call_id is None or not (
+            pressing or order.behaviour in HANG_UP
+        ):
             return
-        if behaviour in TALKED_TO and dice.random() < self._talks:
-            await self._talk(n, outcome, dice)
-        await asyncio.sleep(talk_s)
-        await self._hang_up(outcome)
+        talks = self._talks
+        if pressing and talks > 0:
+            talks = 1
+        if (pressing or order.behaviour in TALKED_TO) and (
+            order.dice.random() < talks
+        ):
+            await self._talk(order, pressing)
+        await asyncio.sleep(order.talk_s)
+        await self._hang_up(order.outcome)
 
     def _analysis(self, dice):
         """The fields of /makecall that ask for a verdict."""
@@ -186,49 +245,100 @@ class Callers:
             return {}
         return {"useAmd": True, "asyncAmd": dice.random() < ASYNC_SHARE}
 
-    async def _talk(self, n, outcome, dice):
+    async def _talk(self, order, pressing):
         talk = Talk(
-            self._ask_once, dice, outcome.call_id, self.surprises.append
+            self._ask_once, order.dice, order.outcome.call_id,
+            self.surprises.append, pressing,
         )
-        outcome.told = talk.told
+        order.outcome.told = talk.told
         names, weights = zip(*FORWARDED_TO)
-        behaviour = dice.choices(names, weights)[0]
-        await talk.run(f"2{n:09d}{behaviour}")
+        behaviour = order.dice.choices(names, weights)[0]
+        await talk.run(f"2{order.n:09d}{behaviour}")
 
-    async def _place(self, n, outcome, more):
-        headers = {
-            **self._headers, "Idempotency-Key": f"storm-{self._seed}-{n}"
-        }
-        body = {
-            "number": outcome.number, "webhookUrl": self._url,
-            "metadata": {"n": n}, "ringTimeout": self._ring_timeout_s, **more,
-        }
+    def _key(self, order):
+        return f"storm-{self._seed}-{order.n}"
+
+    def _take(self, order, status, answer, replayed):
+        """Note an answer; true: what became of the call is known."""
+        outcome, code = order.outcome, answer.get("code")
+        outcome.answers = (outcome.answers + [(status, code)])[-20:]
+        outcome.status, outcome.replayed = status, replayed
+        if status == 200:
+            outcome.call_id = answer["callId"]
+            return True
+        if status == 500 and code == "ORIGINATION_FAILED":
+            return True
+        if status == 503 and "callId" in answer:
+            outcome.timed_out.append(answer["callId"])
+        elif status not in (409, 503):
+            self.surprises.append((outcome.number, status, answer))
+            return True
+        return False
+
+    async def _place(self, order):
+        headers = {**self._headers, "Idempotency-Key": self._key(order)}
+
+        async def once(waiting):
+            status, told, answer = await self._ask(
+                "/makecall", headers, order.body
+            )
+            known = self._take(
+                order, status, answer, "idempotent-replayed" in told
+            )
+            return [] if known else waiting
+
+        await self._until_known([order], once)
+
+    async def _place_list(self, orders):
+        self.batches += 1
+
+        async def once(waiting):
+            calls = [
+                {**order.body, "idempotencyKey": self._key(order)}
+                for order in waiting
+            ]
+            status, _, answer = await self._ask(
+                "/batchcall", self._headers, {"calls": calls}
+            )
+            results = answer.get("results")
+            if status != 200:  # all had the same
+                results = [answer] * len(waiting)
+            if len(results) != len(waiting):
+                self.surprises.append(("/batchcall", calls, answer))
+                return []
+            return [
+                order
+                for order, result in zip(waiting, results)
+                if not self._take(
+                    order, result.get("statusCode", status), result,
+                    "idempotentReplayed" in result,
+                )
+            ]
+
+        await self._until_known(orders, once)
+
+    async def _until_known(self, waiting, once):
+        """Ask again and again for what nobody knows yet.
+
+        once  coroutine: posts those, and returns what is still not known
+        """
         limit = time.monotonic() + GIVE_UP_S
         while time.monotonic() < limit:
-            outcome.tries += 1
+            for order in waiting:
+                order.outcome.tries += 1
             try:
-                status, answer_headers, answer = await self._ask(
-                    "/makecall", headers, body
-                )
+                waiting = await once(waiting)
             except Refused as error:
-                outcome.answers = (outcome.answers + [(0, str(error))])[-20:]
-            else:
-                code = answer.get("code")
-                outcome.answers = (outcome.answers + [(status, code)])[-20:]
-                outcome.status = status
-                outcome.replayed = "idempotent-replayed" in answer_headers
-                if status == 200:
-                    outcome.call_id = answer["callId"]
-                    return
-                if status == 500 and code == "ORIGINATION_FAILED":
-                    return
-                if status == 503 and "callId" in answer:
-                    outcome.timed_out.append(answer["callId"])
-                elif status not in (409, 503):
-                    self.surprises.append((outcome.number, status, answer))
-                    return
+                for order in waiting:
+                    answers = order.outcome.answers + [(0, str(error))]
+                    order.outcome.answers = answers[-20:]
+            if not waiting:
+                return
             await asyncio.sleep(random.uniform(*RETRY_S))
-        self.surprises.append((outcome.number, "gave up", outcome.answers))
+        for order in waiting:
+            self.surprises.append(
+                (order.outcome.number, "gave up", order.outcome.answers)
+            )
 
     async def _hang_up(self, outcome):
         limit = time.monotonic() + GIVE_UP_S

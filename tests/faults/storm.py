@@ -24,15 +24,18 @@ import tempfile
 import threading
 import time
 import traceback
-from collections import Counter, defaultdict
+from collections import Counter
 from pathlib import Path
 
 TOP = Path(__file__).resolve().parents[2]
 os.environ.setdefault("KAPHILA_BUILD_DIR", str(TOP / "build"))
 sys.path.insert(0, str(TOP / "tests" / "integration"))
 # pylint: disable=wrong-import-position
-from callers import Callers  # noqa: E402
+from callers import PRESSING, Callers  # noqa: E402
 from chaos import Chaos, control, plan  # noqa: E402
+from judge import (  # noqa: E402
+    CONTROL_KINDS, accepted_ids, doubles, timed_out_ids, unseen,
+)
 from talk import faults as talk_faults  # noqa: E402
 from harness import invariants, paths  # noqa: E402
 from harness.asterisk import AsteriskPair  # noqa: E402
@@ -56,6 +59,8 @@ SETTINGS = {
     "asterisk.ping_interval_ms": 1000,
 }
 SETTLE_S = 180
+ENOUGH_CALLS = 1000  # for everything that they may ask for to be asked for
+RTP_PORTS = 600  # of an Asterisk: two for each call that is up
 # What a storm itself makes a node say; anything else of level error is a find.
 EXPECTED_ERRORS = (
     r"events were lost unread",
@@ -122,6 +127,8 @@ class Storm:
         else:
             root = paths.service("asterisk-root", "22", timeout_s=900)
             self.pair = AsteriskPair(root, self.ports)
+            for one in (self.pair.media, self.pair.carrier):
+                one.widen_rtp(RTP_PORTS)
             self.pair.start()
         self.sink = EventSink(self.ports, self.folder / "events.jsonl")
         self.sink.start()
@@ -149,6 +156,7 @@ class Storm:
             ("127.0.0.1", int(self.node.base_url.rpartition(":")[2])), key,
             self.sink.url, options.rate, options.seed,
             talks=options.talks, amd=not options.no_amd,
+            pressing=PRESSING[options.target],
         )
         seconds = options.seconds
         if options.kills:
@@ -207,38 +215,19 @@ class Storm:
         except TimedOut as error:
             self.faults.append(str(error)[:3000])
         events = self.sink.events()
-        accepted = {o.call_id for o in callers.outcomes if o.call_id}
-        timed_out = {i for o in callers.outcomes for i in o.timed_out}
+        timed_out = timed_out_ids(callers.outcomes)
         self.faults += invariants.check(
-            self.node, events, accepted | timed_out, self.left(),
-            whole_files=False,
+            self.node, events, accepted_ids(callers.outcomes) | timed_out,
+            self.left(), whole_files=False,
         )
         self.faults += [f"surprise: {s}" for s in callers.surprises[:20]]
-        self.faults += self.doubles(callers, events, timed_out)
+        self.faults += doubles(callers.outcomes, events, self.rung())
         self.faults += self.control_faults(callers, events)
         self.faults += self.descriptor_faults(before)
         self.faults += self.crashes()
+        if len(callers.outcomes) >= ENOUGH_CALLS and self.options.talks > 0:
+            self.faults += unseen(events, CONTROL_KINDS)
         self.count(callers, events, timed_out)
-
-    def doubles(self, callers, events, timed_out):
-        """One Idempotency-Key, one call; one call, one ringing phone."""
-        calls = defaultdict(set)
-        reroutes = defaultdict(set)
-        for event in events:
-            calls[event["number"]].add(event["callId"])
-            if event["event"] == "call.rerouted":
-                reroutes[event["number"]].add(event["eventId"])
-        rung = self.rung()
-        for outcome in callers.outcomes:
-            ids = calls[outcome.number] - timed_out
-            if len(ids) > 1:
-                yield f"one key, several calls: {outcome.number} {ids}"
-            if outcome.call_id and ids and outcome.call_id not in ids:
-                yield f"told {outcome.call_id}, but it was {ids}"
-            rings = rung.get(outcome.number, 0)
-            if rings > (1 + len(outcome.timed_out) +
-                        len(reroutes[outcome.number])):
-                yield f"{outcome.number} rang {rings} times"
 
     def control_faults(self, callers, events):
         """What was played and gathered is what was asked for."""
@@ -295,6 +284,7 @@ class Storm:
             {event["eventId"]: event["event"] for event in events}.values())
         self.figures.update({
             "calls posted": len(outcomes),
+            "lists of calls": callers.batches,
             "calls held back": callers.held_back,
             "calls accepted": sum(1 for o in outcomes if o.call_id),
             "calls timed out": len(timed_out),
@@ -336,7 +326,8 @@ def read_options():
                         metavar="ACTION", help="such as 'kill master'")
     parser.add_argument("--talks", type=float, default=0.3, metavar="SHARE",
                         help="of the calls that are answered and stay: played "
-                        "to, gathered from, forwarded (0.3)")
+                        "to, spoken to, gathered from, forwarded (0.3); of "
+                        "those that press keys, all unless it is 0")
     parser.add_argument("--no-amd", action="store_true",
                         help="no call is analysed")
     parser.add_argument("--junit", type=Path, metavar="FILE",

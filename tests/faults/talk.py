@@ -1,4 +1,4 @@
-"""What the customers of a storm do to calls that are answered: they play,
+"""What the customers of a storm do to calls that are answered: they play, speak,
 gather, stop what plays or records, forward, and remember what they were told.
 None of these requests may be repeated when its answer is lost, so what came of
 such a one is left open.
@@ -17,11 +17,32 @@ SCRIPTS = (
     (("gather", "play now"), 5),
     (("silence", "play"), 8),
     (("forward",), 12),
+    (("voice",), 12),
+    (("voice", "play", "voice now"), 6),
+    (("gather spoken",), 8),
+    (("voice", "gather spoken"), 4),
+)
+# …of one that presses keys.
+PRESSING_SCRIPTS = (
+    (("gather",), 4),
+    (("gather spoken",), 3),
+    (("play", "gather"), 2),
+    (("gather", "gather spoken"), 1),
 )
 # Whom a call is forwarded to: answers and hangs up, answers and stays, busy,
 # congested, rings until the timeout or our hangup.
 FORWARDED_TO = (("08", 40), ("10", 30), ("03", 15), ("05", 5), ("04", 10))
 SOUNDS = ("hello-world", "demo-congrats", "vm-intro")
+# A handful: each is made once, and then found in the cache.
+TEXTS = (
+    "Your parcel has arrived.",
+    "Please enter your number.",
+    "Press one to go on, or hang up.",
+    "你好，请按一。",
+    "Thank you. Good bye.",
+)
+TIMEOUT_MS = 1000  # of a gather
+PRESSING_TIMEOUT_MS = 5000  # where digits are to come
 ANSWER_S = 6  # for the answer to come, before the first is asked
 ANSWER_EVERY_S = 0.2
 PAUSE_S = (0.0, 0.4)  # between two requests
@@ -51,16 +72,19 @@ class Talk:
               None where nobody knows
     dice      a random.Random
     surprise  function that takes what no rule has
+    presses   whether the callee presses keys
     """
 
-    def __init__(self, ask, dice, call_id, surprise):
+    def __init__(self, ask, dice, call_id, surprise, presses):
         self._ask, self._dice, self._call_id = ask, dice, call_id
-        self._surprise = surprise
+        self._surprise, self._presses = surprise, presses
         self.told = Told()
 
     async def run(self, forward_number):
         """One script, on the call once it is answered."""
-        scripts, weights = zip(*SCRIPTS)
+        scripts, weights = zip(
+            *(PRESSING_SCRIPTS if self._presses else SCRIPTS)
+        )
         script = self._dice.choices(scripts, weights)[0]
         pauses = [self._dice.uniform(*PAUSE_S) for _ in script]
         if not await self._wait_answer():
@@ -98,23 +122,34 @@ class Talk:
         return told if status == 200 else False
 
     async def _play(self, how):
+        await self._begin("/play", how, file=self._dice.choice(SOUNDS))
+
+    async def _voice(self, how):
+        await self._begin("/voice", how, text=self._dice.choice(TEXTS))
+
+    async def _begin(self, path, how, **what):
         body = {
             "callId": self._call_id,
-            "file": self._dice.choice(SOUNDS),
+            **what,
             "playTo": self._dice.choice(("bridge", "bridge", "channel")),
             "interrupt": how == "now",
         }
-        told = await self._control("POST", "/play", body)
+        told = await self._control("POST", path, body)
         if told:
             self.told.plays.add(told["playbackId"])
         self.told.lost_plays += told is None
 
-    async def _gather(self, _):
+    def _prompt(self, how):
+        if how == "spoken":
+            return {"text": self._dice.choice(TEXTS)}
+        return {"file": self._dice.choice(SOUNDS)}
+
+    async def _gather(self, how):
         body = {
             "callId": self._call_id,
-            "file": self._dice.choice(SOUNDS),
+            **self._prompt(how),
             "numDigits": self._dice.choice((1, 2, 4)),
-            "timeout": 1000,
+            "timeout": PRESSING_TIMEOUT_MS if self._presses else TIMEOUT_MS,
             "bargeIn": self._dice.random() < 0.8,
         }
         if self._dice.random() < 0.3:
@@ -155,7 +190,9 @@ def faults(told, call_id, events):
     plays = {
         event["playbackId"]
         for event in events
-        if event["event"] in ("playback.finished", "playback.failed")
+        if event["event"] in (
+            "tts.played", "playback.finished", "playback.failed"
+        )
         and not event["playbackId"].startswith("gather-")
     }
     strangers = plays - told.plays
