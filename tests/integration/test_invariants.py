@@ -1,6 +1,8 @@
 """The invariants themselves: each kind of violation is found, and what is well
 is not found fault with. No server is needed."""
 
+from datetime import datetime
+
 import pytest
 from harness import invariants
 
@@ -224,6 +226,39 @@ def of_leg(sequence, kind, first=CALL):
 def test_transfers(events, found):
     """Each leg knows the other, and what became of it is told once."""
     faults = list(invariants.transfer_faults(events))
+    assert len(faults) == found, faults
+
+
+def at_second(second):
+    """As an event has it."""
+    return f"2026-11-22T18:09:{second:02}.000Z"
+
+
+@pytest.mark.parametrize(
+    ("told", "came_at", "ended_at", "found"),
+    [
+        ([], 10, 20, 1),  # lost
+        ([], 30, 20, 0),  # the first leg was gone by then, perhaps
+        ([], 20, 20, 0),
+        ([], None, 20, 0),  # nobody knows when it came
+        ([], 10, None, 0),  # that it never ended is told elsewhere
+        ([event(1, "call.transfer_failed", forwardedCallId=LEG)], 10, 20, 0),
+        ([TRANSFERRED], 10, 20, 0),
+        ([event(1, "call.transferred", forwardedCallId="other")], 10, 20, 1),
+    ],
+)
+def test_transfers_that_nobody_told_of(told, came_at, ended_at, found):
+    """What became of a leg is told to the first one, if that outlives it."""
+    leg_end = of_leg(2, "call.ended")
+    begin = datetime.fromisoformat("2026-11-22T18:09:00+00:00").timestamp()
+    timed = [(begin, one) for one in (*told, of_leg(1, "call.initiated"))]
+    if came_at is not None:
+        timed.append((begin + came_at, leg_end))
+        timed.append((begin + 50, leg_end))  # once more
+    if ended_at is not None:
+        end = event(5, "call.ended", timestamp=at_second(ended_at))
+        timed.append((begin + ended_at, end))
+    faults = list(invariants.transfer_faults(invariants.Events(timed)))
     assert len(faults) == found, faults
 
 

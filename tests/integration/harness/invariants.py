@@ -7,12 +7,13 @@ test shows all of them at once.
     assert not found, "\\n".join(found)
 
 Events are the bodies of webhooks that were answered 2xx, repeats included, as
-dicts; `accepted` are the ids of calls that an answer of /makecall named.
+dicts, where it is known with their times (Events); `accepted` are the ids of calls that an answer of /makecall named.
 """
 
 import json
 import subprocess
 from collections import defaultdict
+from datetime import datetime
 
 from . import paths, sanitizer
 from .waiting import wait_until
@@ -64,9 +65,29 @@ def store_dump(kaphila):
     return json.loads(done.stdout)
 
 
+class Events(list):
+    """Events, repeats included, and when each came first.
+
+    received  {event id: seconds since the epoch}
+    """
+
+    def __init__(self, timed):
+        """timed: (seconds since the epoch, event), as they came"""
+        super().__init__(event for _, event in timed)
+        self.received = {}
+        for at_s, event in timed:
+            self.received.setdefault(event["eventId"], at_s)
+
+
 def sink_events(sink):
     """Every event that a sink took, repeats included."""
-    return [d.event for d in list(sink.deliveries) if d.answer < 300]
+    return Events(
+        [
+            (d.received_at, d.event)
+            for d in list(sink.deliveries)
+            if d.answer < 300
+        ]
+    )
 
 
 def left_in_asterisk(media, known=None):
@@ -250,16 +271,39 @@ def answer_faults(events):
                 yield f"{what} of a call that nobody answered"
 
 
+def _happened_at(event):
+    """In seconds since the epoch."""
+    text = event["timestamp"].replace("Z", "+00:00")
+    return datetime.fromisoformat(text).timestamp()
+
+
+def _ended(own):
+    """call.ended of a call, of by_call(); None: it isn't there."""
+    return next((e for e in own.values() if e["event"] == "call.ended"), None)
+
+
+def _outlived(calls, first, leg, received):
+    """Surely: the one's end was told before the other's came about. Which
+    happened first doesn't count, for two workers may learn of them."""
+    end, leg_end = _ended(calls.get(first, {})), _ended(calls[leg])
+    if end is None or leg_end is None or leg_end["eventId"] not in received:
+        return False
+    return received[leg_end["eventId"]] < _happened_at(end)
+
+
 def transfer_faults(events):
     """A second leg's events all name its first leg, which tells once what
-    became of it."""
+    became of it: at the most, and where it lived longer exactly."""
+    received = getattr(events, "received", {})
     calls = by_call(events)
-    of_leg = {}
+    of_leg, legs_of = {}, defaultdict(list)
     for call_id, own in calls.items():
         named = {event.get("forwardedFrom") for event in own.values()}
         if len(named) > 1:
             yield f"{call_id}: forwarded from {named}"
         of_leg[call_id] = named
+        for first in named:
+            legs_of[first].append(call_id)
     for call_id, own in calls.items():
         told = defaultdict(list)
         for event in _in_order(own):
@@ -270,6 +314,9 @@ def transfer_faults(events):
                 yield f"{call_id}: {kinds} of {leg}"
             if of_leg.get(leg, {call_id}) != {call_id}:
                 yield f"{leg}: from {of_leg[leg]}, told of by {call_id}"
+        for leg in legs_of[call_id]:
+            if leg not in told and _outlived(calls, call_id, leg, received):
+                yield f"{call_id}: what became of {leg} was never told"
 
 
 def play_faults(events):

@@ -7,11 +7,13 @@ misbehaves when it is told to.
 import json
 import os
 import subprocess
+import time
 
 import requests
 
 from . import paths, sanitizer
 from .ari import Ari
+from .invariants import Events
 from .waiting import wait_until
 
 ARI_SIM = paths.BUILD / "tests" / "ari-sim"
@@ -237,5 +239,8 @@ class EventSink(_Program):
             return [(int(at), json.loads(text)) for at, text in pairs]
 
     def events(self):
-        """The events alone."""
-        return [event for _, event in self.timed_events()]
+        """The events, with the times when they came."""
+        since_boot = time.time() - time.monotonic()
+        return Events(
+            [(since_boot + at / 1e9, event) for at, event in self.timed_events()]
+        )
