@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "api_fields.h"
+#include "control_request.h"
 #include "shared/call_cold.h"
 #include "shared/call_table.h"
 
@@ -78,33 +79,17 @@ forward_leg_read(const cJSON *body, const struct config *config,
 	return read_ring_timeout(body, config, request_out, error);
 }
 
-/* Of a call that is there. */
-static enum api_code
-judge_state(const struct call *call)
-{
-	if (call->state != CALL_ANSWERED ||
-	    (call->flags & CALL_F_HANGUP_SENT) != 0)
-		return API_CALL_NOT_ANSWERED;
-	if ((call->flags & CALL_F_SECOND_LEG) != 0 ||
-	    call->other_id[0] != '\0')
-		return API_CALL_ALREADY_FORWARDED;
-	return API_OK;
-}
-
 int
 forward_leg_judge(struct store_txn *txn, const struct api_key *key,
     const char *first_id, enum api_code *code_out)
 {
 	struct call call;
-	int rc;
+	const int rc = control_find_call(txn, first_id, key, &call, code_out);
 
-	*code_out = API_CALL_NOT_FOUND;
-	if (first_id[0] == '\0')
-		return 0;
-	rc = call_table_get(txn, first_id, &call);
-	if (rc == 0 && call.key_id == key->id && call_is_live(&call))
-		*code_out = judge_state(&call);
-	return rc == -KAP_NOENT ? 0 : rc;
+	if (rc == 0 && *code_out == API_OK &&
+	    ((call.flags & CALL_F_SECOND_LEG) != 0 || call.other_id[0] != '\0'))
+		*code_out = API_CALL_ALREADY_FORWARDED;
+	return rc;
 }
 
 int
