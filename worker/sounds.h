@@ -24,9 +24,9 @@ bool sounds_name_is_valid(const char *name);
  * dirs  folders with commas between them; "" : none
  * name  a valid one, without an ending
  *
- * Returns 0; -KAP_NOENT where none of the folders that can be seen has it;
- * -KAP_GONE where no folder can be seen, so nothing is known. Asks the file
- * system a bounded number of times. Any process.
+ * Returns 0; -KAP_NOENT where no folder has it; -KAP_GONE where that can't be
+ * told, for there is no folder here, or one that lets nobody look. Asks the
+ * file system a bounded number of times. Any process.
  */
 KAP_MUST_USE int sounds_find(const char *dirs, const char *name);
 

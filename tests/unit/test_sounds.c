@@ -78,9 +78,14 @@ touch(const char *name)
 	assert_int_equal(fclose(file), 0);
 }
 
-static const char *const folders[] = { "en", "en/digits", "other" };
+static const char *const folders[] = { "en", "en/digits", "other",
+	"en/loud" };
 static const char *const files[] = { "en/hello.gsm", "en/digits/1.wav",
-	"other/late.sln16", "other/text.txt" };
+	"other/late.sln16", "other/text.txt", "en/later.opus",
+	"en/loud/one.g726-40" };
+
+/* A folder that nobody can enter, whoever he is. */
+static const char *const loops[] = { "loop", "en/hidden" };
 
 static int
 setup(void **state)
@@ -95,6 +100,12 @@ setup(void **state)
 	}
 	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++)
 		touch(files[i]);
+	for (size_t i = 0; i < sizeof(loops) / sizeof(loops[0]); i++) {
+		const char *path = path_of(loops[i]);
+
+		if (symlink(path, path) != 0)
+			return -1;
+	}
 	return 0;
 }
 
@@ -104,6 +115,8 @@ teardown(void **state)
 	(void)state;
 	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++)
 		(void)unlink(path_of(files[i]));
+	for (size_t i = 0; i < sizeof(loops) / sizeof(loops[0]); i++)
+		(void)unlink(path_of(loops[i]));
 	for (size_t i = sizeof(folders) / sizeof(folders[0]); i > 0; i--)
 		(void)rmdir(path_of(folders[i - 1]));
 	return rmdir(root);
@@ -127,7 +140,16 @@ static const struct find_row finds[] = {
 	{ "R/nowhere,R/en", "hell", -KAP_NOENT },
 	{ "R/other", "text", -KAP_NOENT }, /* no sound, by its ending */
 	{ "R/en", "digits", -KAP_NOENT },  /* a folder is none */
+	{ "R/en", "later", 0 },
+	{ "R/other,R/en", "loud/one", 0 },
 	{ "R/nowhere", "hello", -KAP_GONE },
+	/* where nobody can look there may be one */
+	{ "R/loop,R/en", "hello", 0 },
+	{ "R/loop,R/en", "hell", -KAP_GONE },
+	{ "R/en,R/loop", "hell", -KAP_GONE },
+	{ "R/loop", "hello", -KAP_GONE },
+	{ "R/en", "hidden/hello", -KAP_GONE },
+	{ "R/en,R/other", "hidden/hello", -KAP_GONE },
 	{ "", "hello", -KAP_GONE },
 	{ ",", "hello", -KAP_GONE },
 };
