@@ -71,3 +71,12 @@ amd_confidence(enum call_amd amd, const char *raw)
 	}
 	return unknown_cause;
 }
+
+enum call_amd
+amd_told(const struct call *call)
+{
+	if (call->amd_status != CALL_AMD_NOAMD ||
+	    (call->flags & CALL_F_USE_AMD) == 0)
+		return (enum call_amd)call->amd_status;
+	return call->state == CALL_ENDED ? CALL_AMD_UNKNOWN : CALL_AMD_PENDING;
+}

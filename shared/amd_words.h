@@ -36,4 +36,11 @@ void amd_cause_word(const char *raw, char out[CALL_AMD_CAUSE_SIZE]);
  */
 double amd_confidence(enum call_amd amd, const char *raw);
 
+/*
+ * What a call's AMD is told as. The record has NOAMD for one that is to be
+ * analysed until it is answered, and for good if it never is; outside that
+ * would say that nobody has asked for it.
+ */
+enum call_amd amd_told(const struct call *call);
+
 #endif

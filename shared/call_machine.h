@@ -158,6 +158,8 @@ struct call_event_detail {
 	uint32_t cause;      /* Q.850: call.rerouted, transfer_failed */
 	uint32_t attempt;    /* call.rerouted: the one that failed */
 	uint32_t sip_code;   /* with cause; 0: not told */
+	uint8_t is_sound;    /* `text` is a sound's name */
+	uint8_t pad[3];
 	struct call_play_id play;
 	char digits[CALL_DIGITS_MAX + 8]; /* gather.*: so far */
 	char other_id[CALL_ID_SIZE];      /* transfer: the other leg's */

@@ -46,7 +46,8 @@ struct call_play {
 	uint16_t text_at; /* the store's */
 	uint8_t target; /* enum call_play_target */
 	uint8_t state;  /* enum call_play_state */
-	uint8_t pad[2];
+	uint8_t is_sound; /* `text` is a sound's name */
+	uint8_t pad[1];
 	struct call_play_id id;
 	char media[CALL_PLAY_MEDIA_SIZE];
 	char text[CALL_PLAY_TEXT_SIZE]; /* spoken, the first 100 characters;

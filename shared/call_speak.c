@@ -62,6 +62,7 @@ tell(struct step *step, enum call_event_kind kind)
 
 	detail->play = play->id;
 	detail->play_target = play->target;
+	detail->is_sound = play->is_sound;
 	memcpy(detail->text, play->text, sizeof(detail->text));
 	return detail;
 }

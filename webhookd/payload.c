@@ -67,7 +67,7 @@ payload_trunk_name(const struct payload *payload, unsigned n)
 void
 payload_add_attempts(struct payload *payload, cJSON *to)
 {
-	const struct call *call = &payload->event->call;
+	const struct call *call = &payload->call;
 
 	payload_add_number(payload, to, "trunkAttempts",
 	    call_trunks_tried(call));
@@ -89,8 +89,8 @@ add_decided_at(struct payload *payload, cJSON *to, int64_t at_ms)
 static void
 add_amd(struct payload *payload, cJSON *to)
 {
-	const struct call *call = &payload->event->call;
-	const enum call_amd status = (enum call_amd)call->amd_status;
+	const struct call *call = &payload->call;
+	const enum call_amd status = amd_told(call);
 	cJSON *amd = cJSON_CreateObject();
 
 	if (amd != NULL) {
@@ -113,9 +113,10 @@ add_amd(struct payload *payload, cJSON *to)
 static const char *
 status_of(const struct payload *payload)
 {
-	return call_status_name((enum call_status)(
-	    payload->event->kind == CALL_EV_TRANSFER_FAILED ?
-	    payload->detail->other_status : payload->event->call.status));
+	return call_status_name(
+	    (enum call_status)(payload->event->kind == CALL_EV_TRANSFER_FAILED
+				   ? payload->detail->other_status
+				   : payload->call.status));
 }
 
 /* What every event has. */
@@ -123,7 +124,7 @@ static void
 add_common(struct payload *payload, cJSON *to)
 {
 	const struct webhook_event *event = payload->event;
-	const struct call *call = &event->call;
+	const struct call *call = &payload->call;
 
 	webhook_event_id(event, payload->event_id);
 	clock_format_iso(event->at_ms, payload->at);
@@ -156,7 +157,7 @@ add_common(struct payload *payload, cJSON *to)
 static void
 name_recording(struct payload *payload)
 {
-	call_recording_name(&payload->event->call, payload->recording_id);
+	call_recording_name(&payload->call, payload->recording_id);
 	(void)snprintf(payload->wav_name, sizeof(payload->wav_name), "%s.wav",
 	    payload->recording_id);
 	(void)snprintf(payload->wav_url, sizeof(payload->wav_url),
@@ -166,7 +167,7 @@ name_recording(struct payload *payload)
 static void
 add_initiated(struct payload *payload, cJSON *to)
 {
-	const struct call *call = &payload->event->call;
+	const struct call *call = &payload->call;
 
 	payload_add_text(payload, to, "trunk", payload_trunk_name(payload,
 	    call->attempt > 0 ? call->attempt : 1));
@@ -180,7 +181,7 @@ add_initiated(struct payload *payload, cJSON *to)
 static void
 add_ended_recording(struct payload *payload, cJSON *to)
 {
-	const struct call *call = &payload->event->call;
+	const struct call *call = &payload->call;
 	cJSON *recording;
 
 	if ((call->flags & CALL_F_RECORDED) == 0 || call->recording_ms == 0) {
@@ -202,7 +203,7 @@ add_ended_recording(struct payload *payload, cJSON *to)
 static void
 add_ended(struct payload *payload, cJSON *to)
 {
-	const struct call *call = &payload->event->call;
+	const struct call *call = &payload->call;
 	const uint32_t duration_s = call_duration_s(call, call->ended_ms);
 
 	payload_add_text(payload, to, "endReason",
@@ -253,13 +254,81 @@ add_special(struct payload *payload, cJSON *to)
 	}
 }
 
+/* --- the call as it was when the event happened --------------------------- */
+
+/*
+ * It was told together with its trunk's failure, and the record has the next
+ * trunk already: this is about the one that was dialled before.
+ */
+static void
+go_back_a_trunk(struct call *call)
+{
+	unsigned tried = call->trunks_tried;
+	unsigned attempt = 0;
+
+	if (call->attempt >= 1 && call->attempt <= CALL_TRUNKS_MAX)
+		tried &= ~(1U << (call->attempt - 1));
+	for (unsigned left = tried; left != 0; left >>= 1)
+		attempt++;
+	if (attempt == 0)
+		return; /* nothing tells of an earlier one */
+	call->attempt = (uint8_t)attempt;
+	call->trunks_tried = (uint8_t)tried;
+}
+
+/* Nobody had answered yet. */
+static void
+go_back_to_ringing(struct call *call)
+{
+	if (call->status <= CALL_STATUS_RINGING)
+		return;
+	call->status = CALL_STATUS_RINGING;
+	call->state = CALL_RINGING;
+	call->answered_ms = 0;
+	call->amd_status = CALL_AMD_NOAMD;
+	call->amd_decided_ms = 0;
+	call->amd_cause[0] = '\0';
+}
+
+/*
+ * One step may tell of several events, and each has the call as it is behind
+ * the whole step: a call that was answered before anything else was heard of
+ * it, or that ended before its verdict, would be told of ahead of itself.
+ */
+static struct call
+call_at_event(const struct webhook_event *event)
+{
+	struct call call = event->call;
+
+	switch ((enum call_event_kind)event->kind) {
+	case CALL_EV_INITIATED:
+		/* it is dialling by then, if nothing has followed */
+		if (call.state == CALL_QUEUED)
+			go_back_a_trunk(&call);
+		go_back_to_ringing(&call);
+		break;
+	case CALL_EV_RINGING:
+		go_back_to_ringing(&call);
+		break;
+	case CALL_EV_ANSWERED:
+		call.status = CALL_STATUS_ANSWERED;
+		break;
+	default:
+		break;
+	}
+	return call;
+}
+
 int
 payload_render(const struct webhook_event *event,
     const struct call_event_detail *detail, const struct call_cold *cold,
     char out[PAYLOAD_MAX], size_t *len_out)
 {
-	struct payload payload = { .event = event, .detail = detail,
-		.cold = cold, .ok = true };
+	struct payload payload = { .event = event,
+		.detail = detail,
+		.cold = cold,
+		.call = call_at_event(event),
+		.ok = true };
 	cJSON *root = cJSON_CreateObject();
 	int rc = -KAP_NOMEM;
 

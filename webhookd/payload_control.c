@@ -13,8 +13,8 @@ add_playback_id(struct payload *payload, cJSON *to)
 {
 	if (payload->detail->play.ms == 0)
 		return;
-	call_play_name(payload->event->call.id, &payload->detail->play,
-	    payload->playback_id);
+	call_play_name(
+	    payload->call.id, &payload->detail->play, payload->playback_id);
 	payload_add_text(payload, to, "playbackId", payload->playback_id);
 }
 
@@ -26,8 +26,8 @@ add_media(struct payload *payload, cJSON *to)
 
 	if (detail->text[0] == '\0')
 		return;
-	payload_add_text(payload, to, detail->play.kind == CALL_PLAY_SOUND ?
-	    "file" : "text", detail->text);
+	payload_add_text(
+	    payload, to, detail->is_sound != 0 ? "file" : "text", detail->text);
 }
 
 static void
@@ -94,7 +94,7 @@ add_rerouted(struct payload *payload, cJSON *to)
 	payload_add_text(payload, to, "trunk",
 	    payload_trunk_name(payload, payload->detail->attempt));
 	payload_add_text(payload, to, "nextTrunk",
-	    payload_trunk_name(payload, payload->event->call.attempt));
+	    payload_trunk_name(payload, payload->call.attempt));
 	payload_add_cause(payload, to, payload->detail->cause,
 	    payload->detail->sip_code);
 	payload_add_attempts(payload, to);

@@ -26,6 +26,7 @@ struct payload {
 	const struct webhook_event *event;
 	const struct call_event_detail *detail;
 	const struct call_cold *cold;
+	struct call call; /* as it was when the event happened */
 	char event_id[WEBHOOK_EVENT_ID_SIZE];
 	char at[CLOCK_ISO_SIZE];
 	char answered_at[CLOCK_ISO_SIZE];

@@ -26,7 +26,7 @@ add_time(cJSON *tree, const char *name, int64_t ms)
 static void
 add_amd(cJSON *tree, const struct call *call)
 {
-	const enum call_amd status = (enum call_amd)call->amd_status;
+	const enum call_amd status = amd_told(call);
 	cJSON *amd = cJSON_AddObjectToObject(tree, "amd");
 	char cause[CALL_AMD_CAUSE_SIZE];
 

@@ -381,6 +381,7 @@ prepare_play(struct control *control)
 	}
 	control->sound_rc = sounds_find(
 	    control->api->config->asterisk.sounds_dirs, body->sound);
+	record->is_sound = 1;
 	(void)snprintf(record->media, sizeof(record->media), "sound:%s",
 	    body->sound);
 	(void)snprintf(record->text, sizeof(record->text), "%.100s",

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "shared/amd_words.h"
+
 /* The parameters, in their order; the comments are their SQL types. */
 enum column {
 	COL_CHARGE_CALL,   /* $1 text */
@@ -281,8 +283,7 @@ put_call(struct ledger_batch *batch, const struct ledger_entry *entry)
 	    call_end_reason_name((enum call_end_reason)call->end_reason));
 	put_int_or_null(batch, COL_CALL_CAUSE, call->hangup_cause);
 	put_raw(batch, COL_CALL_ANSWERED, answered ? "t" : "f", 1);
-	put_text(batch, COL_CALL_AMD,
-	    call_amd_name((enum call_amd)call->amd_status));
+	put_text(batch, COL_CALL_AMD, call_amd_name(amd_told(call)));
 	put_amd_cause(batch, call->amd_cause);
 	put_int(batch, COL_CALL_DURATION,
 	    call_duration_s(call, call->ended_ms));

@@ -19,6 +19,16 @@ def answered(sink, call_id):
     return event
 
 
+def logged(database, call_id):
+    """What the call's row has as its AMD, when it is there."""
+    return wait_until(
+        lambda: database.query(
+            "SELECT amd_status FROM call_logs WHERE call_id = %s", (call_id,)
+        ),
+        "the row",
+    )[0][0]
+
+
 def snoops(media):
     """The ids of the snoop channels that Asterisk has."""
     ari = media.ari()
@@ -60,12 +70,7 @@ def test_verdict(kaphila, asterisk, sink, database, digits, status, causes):
     ended = sink.wait(call_id, "call.ended")
     assert ended["amd"] == amd
     assert "amd.result" not in sink.kinds(call_id)
-    assert wait_until(
-        lambda: database.query(
-            "SELECT amd_status FROM call_logs WHERE call_id = %s", (call_id,)
-        ),
-        "the row",
-    ) == [(status,)]
+    assert logged(database, call_id) == status
 
 
 def test_verdict_behind_the_answer(kaphila, sink):
@@ -84,6 +89,21 @@ def test_verdict_behind_the_answer(kaphila, sink):
     client.hangup(call_id)
     sink.wait(call_id, "call.ended")
     assert sink.kinds(call_id).count("amd.result") == 1
+
+
+def test_never_answered(kaphila, database, sink):
+    """Asked for, and nobody there to be analysed: under way while it rings,
+    unknown when it is over; NOAMD would say that it was not asked for."""
+    client = kaphila.client()
+    call_id = client.make_call(number("04"), webhookUrl=sink.url, useAmd=True)
+    initiated = sink.wait(call_id, "call.initiated")
+    assert initiated["amd"]["status"] == "PENDING"
+    shown = client.get(f"/calls/{call_id}").json()
+    assert shown["amd"]["status"] == "PENDING"
+    client.hangup(call_id)
+    ended = sink.wait(call_id, "call.ended")
+    assert (ended["status"], ended["amd"]["status"]) == ("canceled", "UNKNOWN")
+    assert logged(database, call_id) == "UNKNOWN"
 
 
 def test_hangup_during_the_analysis(kaphila, asterisk, sink):

@@ -257,6 +257,9 @@ def test_hidden_sounds(asterisk, database, make_kaphila, sink):
     playback = client.play(call_id, "no/such").json()["playbackId"]
     failed = sink.wait(call_id, "playback.failed")
     assert failed["playbackId"] == playback
+    assert client.gather(call_id, file="no/menu").status_code == 200
+    failed = sink.wait_count("playback.failed", 2)[1]
+    assert (failed["file"], "text" in failed) == ("no/menu", False)
     client.hangup(call_id)
     sink.wait(call_id, "call.ended")
 

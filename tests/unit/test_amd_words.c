@@ -94,6 +94,41 @@ test_range(void **state)
 	assert_true(max <= INT64_C(255) * CALL_AMD_UNIT_MS);
 }
 
+/* As the record has it, but for a call that is to be analysed. */
+static void
+test_told(void **state)
+{
+	static const struct {
+		uint32_t flags;
+		enum call_state state;
+		enum call_amd status;
+		enum call_amd told;
+	} table[] = {
+		{ 0, CALL_RINGING, CALL_AMD_NOAMD, CALL_AMD_NOAMD },
+		{ 0, CALL_ENDED, CALL_AMD_NOAMD, CALL_AMD_NOAMD },
+		{ CALL_F_USE_AMD, CALL_QUEUED, CALL_AMD_NOAMD,
+		    CALL_AMD_PENDING },
+		{ CALL_F_USE_AMD, CALL_RINGING, CALL_AMD_NOAMD,
+		    CALL_AMD_PENDING },
+		{ CALL_F_USE_AMD, CALL_ENDED, CALL_AMD_NOAMD,
+		    CALL_AMD_UNKNOWN },
+		{ CALL_F_USE_AMD, CALL_ANSWERED, CALL_AMD_PENDING,
+		    CALL_AMD_PENDING },
+		{ CALL_F_USE_AMD, CALL_ENDED, CALL_AMD_MACHINE,
+		    CALL_AMD_MACHINE },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+		const struct call call = { .flags = table[i].flags,
+			.state = (uint8_t)table[i].state,
+			.amd_status = (uint8_t)table[i].status };
+
+		if (amd_told(&call) != table[i].told)
+			fail_msg("row %zu", i);
+	}
+}
+
 int
 main(void)
 {
@@ -102,6 +137,7 @@ main(void)
 		cmocka_unit_test(test_confidence),
 		cmocka_unit_test(test_arguments),
 		cmocka_unit_test(test_range),
+		cmocka_unit_test(test_told),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -75,6 +75,10 @@ test_amd(void **state)
 	(void)state;
 	check(&call, "amd", "{\"status\":\"NOAMD\",\"cause\":\"\","
 	    "\"confidence\":0,\"detail\":\"\",\"decidedAt\":null}");
+	call.state = CALL_RINGING;
+	call.flags = CALL_F_USE_AMD;
+	check(&call, "amd", "{\"status\":\"PENDING\",\"cause\":\"\","
+	    "\"confidence\":0,\"detail\":\"\",\"decidedAt\":null}");
 	call.amd_status = CALL_AMD_HUMAN;
 	call.amd_decided_ms = 1771323731233LL;
 	(void)snprintf(call.amd_cause, sizeof(call.amd_cause),

@@ -17,11 +17,12 @@
 	"{\"eventId\":\"evt_1720012345.88_3\",\"sequence\":3,"                \
 	"\"callId\":\"1720012345.88\","                                       \
 	"\"timestamp\":\"2026-02-17T10:22:11.233Z\","
-#define COMMON_2                                                              \
+#define COMMON_WITH(amd)                                                      \
 	"\"number\":\"14155550100\",\"to\":\"14155550100\","                  \
 	"\"callerId\":\"19172452367\",\"from\":\"19172452367\","              \
-	"\"amd\":{\"status\":\"NOAMD\",\"cause\":\"\",\"confidence\":0,"      \
+	"\"amd\":{\"status\":\"" amd "\",\"cause\":\"\",\"confidence\":0,"    \
 	"\"detail\":\"\",\"decidedAt\":null},\"metadata\":{}"
+#define COMMON_2 COMMON_WITH("NOAMD")
 #define ANSWERED ",\"answeredAt\":\"2026-02-17T10:21:29.133Z\""
 #define NAME "call-1720012345.88-1739781234567"
 #define PLAY "play-1720012345.88-1771323731000"
@@ -35,7 +36,8 @@
 static void
 change_initiated(struct webhook_event *event)
 {
-	event->call.status = CALL_STATUS_QUEUED;
+	event->call.state = CALL_DIALING;
+	event->call.status = CALL_STATUS_RINGING;
 	event->call.answered_ms = 0;
 	event->call.flags = CALL_F_USE_AMD;
 	event->call.attempt = 2;
@@ -51,7 +53,30 @@ change_ringing(struct webhook_event *event)
 static void
 change_answered(struct webhook_event *event)
 {
+	event->call.state = CALL_ANSWERED;
 	event->call.status = CALL_STATUS_ANSWERED;
+}
+
+/* The first that was heard of it was its answer. */
+static void
+change_answered_at_once(struct webhook_event *event)
+{
+	change_answered(event);
+	event->call.flags = CALL_F_USE_AMD | CALL_F_WAS_ANSWERED;
+	event->call.amd_status = CALL_AMD_PENDING;
+}
+
+/* …was that its trunk had failed: it is on the third by now. */
+static void
+change_on_the_third(struct webhook_event *event)
+{
+	event->call.state = CALL_QUEUED;
+	event->call.status = CALL_STATUS_RINGING;
+	event->call.answered_ms = 0;
+	event->call.flags = 0;
+	event->call.trunk_count = 3;
+	event->call.attempt = 3;
+	event->call.trunks_tried = 1U << 1 | 1U << 2;
 }
 
 static void
@@ -63,6 +88,14 @@ change_busy(struct webhook_event *event)
 	event->call.sip_code = 486;
 	event->call.answered_ms = 0;
 	event->call.flags = 0;
+}
+
+static void
+change_busy_amd(struct webhook_event *event)
+{
+	change_busy(event);
+	event->call.sip_code = 0;
+	event->call.flags = CALL_F_USE_AMD;
 }
 
 static void
@@ -83,6 +116,7 @@ static void
 change_rerouted(struct webhook_event *event)
 {
 	change_initiated(event);
+	event->call.state = CALL_QUEUED;
 	event->call.flags = 0;
 }
 
@@ -94,14 +128,34 @@ static const struct {
 	struct call_event_detail detail;
 } cases[] = {
 	{ "initiated", CALL_EV_INITIATED, change_initiated,
-	    COMMON_1 "\"event\":\"call.initiated\",\"status\":\"queued\","
-	    COMMON_2 ",\"trunk\":\"second\",\"trunkAttempts\":2,"
-	    "\"totalTrunks\":2,\"ringTimeoutSeconds\":30,\"useAmd\":true}",
-	    { 0 } },
+	    COMMON_1 "\"event\":\"call.initiated\",\"status\":\"ringing\","
+	    COMMON_WITH("PENDING") ",\"trunk\":\"second\","
+	    "\"trunkAttempts\":2,\"totalTrunks\":2,"
+	    "\"ringTimeoutSeconds\":30,\"useAmd\":true}", { 0 } },
+	{ "initiated by its answer", CALL_EV_INITIATED,
+	    change_answered_at_once,
+	    COMMON_1 "\"event\":\"call.initiated\",\"status\":\"ringing\","
+	    COMMON_WITH("PENDING") ",\"trunk\":\"carrier\","
+	    "\"trunkAttempts\":1,\"totalTrunks\":2,"
+	    "\"ringTimeoutSeconds\":30,\"useAmd\":true}", { 0 } },
+	{ "initiated by its end", CALL_EV_INITIATED, change_busy,
+	    COMMON_1 "\"event\":\"call.initiated\",\"status\":\"ringing\","
+	    COMMON_2 ",\"trunk\":\"carrier\",\"trunkAttempts\":1,"
+	    "\"totalTrunks\":2,\"ringTimeoutSeconds\":30,"
+	    "\"useAmd\":false}", { 0 } },
+	{ "initiated by its trunk's failure", CALL_EV_INITIATED,
+	    change_on_the_third,
+	    COMMON_1 "\"event\":\"call.initiated\",\"status\":\"ringing\","
+	    COMMON_2 ",\"trunk\":\"second\",\"trunkAttempts\":1,"
+	    "\"totalTrunks\":3,\"ringTimeoutSeconds\":30,"
+	    "\"useAmd\":false}", { 0 } },
 	{ "ringing", CALL_EV_RINGING, change_ringing,
 	    COMMON_1 "\"event\":\"call.ringing\",\"status\":\"ringing\","
 	    COMMON_2 "}", { 0 } },
 	{ "answered", CALL_EV_ANSWERED, change_answered,
+	    COMMON_1 "\"event\":\"call.answered\",\"status\":\"answered\","
+	    COMMON_2 ANSWERED "}", { 0 } },
+	{ "answered, and over already", CALL_EV_ANSWERED, change_nothing,
 	    COMMON_1 "\"event\":\"call.answered\",\"status\":\"answered\","
 	    COMMON_2 ANSWERED "}", { 0 } },
 	{ "recording started", CALL_EV_RECORDING_STARTED, change_answered,
@@ -125,6 +179,12 @@ static const struct {
 	    COMMON_2 ",\"endReason\":\"busy\",\"hangupCause\":\"17\","
 	    "\"sipCode\":486,\"wasAnswered\":false,\"recording\":null,"
 	    "\"callDuration\":0,\"duration\":0}", { 0 } },
+	{ "ended without a verdict", CALL_EV_ENDED, change_busy_amd,
+	    COMMON_1 "\"event\":\"call.ended\",\"status\":\"busy\","
+	    COMMON_WITH("UNKNOWN") ",\"endReason\":\"busy\","
+	    "\"hangupCause\":\"17\",\"wasAnswered\":false,"
+	    "\"recording\":null,\"callDuration\":0,\"duration\":0}",
+	    { 0 } },
 	{ "recording completed", CALL_EV_RECORDING_COMPLETED,
 	    change_recording,
 	    COMMON_1 "\"event\":\"recording.completed\","
@@ -134,7 +194,7 @@ static const struct {
 	    "\"recordingUrl\":\"/recordings/file/" NAME ".wav/download\"}",
 	    { 0 } },
 	{ "rerouted", CALL_EV_REROUTED, change_rerouted,
-	    COMMON_1 "\"event\":\"call.rerouted\",\"status\":\"queued\","
+	    COMMON_1 "\"event\":\"call.rerouted\",\"status\":\"ringing\","
 	    COMMON_2 ",\"trunk\":\"carrier\",\"nextTrunk\":\"second\","
 	    "\"hangupCause\":\"34\",\"sipCode\":503,\"trunkAttempts\":2,"
 	    "\"totalTrunks\":2}",
@@ -186,13 +246,18 @@ static const struct {
 	    LIVE("playback.finished") ",\"stopped\":true,"
 	    "\"file\":\"custom/welcome\",\"method\":\"channel\","
 	    "\"playbackId\":\"" PLAY "\"}",
-	    { .stopped = 1, .text = "custom/welcome",
+	    { .stopped = 1, .text = "custom/welcome", .is_sound = 1,
 	        .play_target = CALL_PLAY_CHANNEL,
 	        .play = { .kind = CALL_PLAY_SOUND, .ms = PLAY_MS } } },
 	{ "playback failed", CALL_EV_PLAYBACK_FAILED, change_answered,
 	    LIVE("playback.failed") ",\"method\":\"bridge\","
 	    "\"playbackId\":\"" PROMPT "\"}",
 	    { .play = { .kind = CALL_PLAY_PROMPT, .ms = PLAY_MS } } },
+	{ "prompt failed", CALL_EV_PLAYBACK_FAILED, change_answered,
+	    LIVE("playback.failed") ",\"file\":\"custom/menu\","
+	    "\"method\":\"bridge\",\"playbackId\":\"" PROMPT "\"}",
+	    { .text = "custom/menu", .is_sound = 1,
+	        .play = { .kind = CALL_PLAY_PROMPT, .ms = PLAY_MS } } },
 	{ "transferred", CALL_EV_TRANSFERRED, change_answered,
 	    LIVE("call.transferred")
 	    ",\"forwardedCallId\":\"1720012399.90\","
@@ -265,7 +330,7 @@ test_metadata(void **state)
 		    "{\"h\xc3\xa4k\":\"\\u00e4\\\"\"}" },
 		{ "[1]", "{}" }, /* never stored; never breaks the body */
 	};
-	const struct webhook_event event = make_event(CALL_EV_RINGING);
+	const struct webhook_event event = make_event(CALL_EV_ANSWERED);
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
