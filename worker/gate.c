@@ -82,6 +82,26 @@ gate_conn_set_window(struct gate_conn *conn, size_t bytes)
 	    bytes);
 }
 
+int
+gate_conn_take_large_body(struct gate_conn *conn)
+{
+	if (conn->large_body)
+		return 0;
+	if (conn->server->large_bodies >= GATE_LARGE_BODIES_MAX)
+		return -KAP_FULL;
+	conn->large_body = true;
+	conn->server->large_bodies++;
+	return 0;
+}
+
+static void
+drop_large_body(struct gate_conn *conn)
+{
+	if (conn->large_body)
+		conn->server->large_bodies--;
+	conn->large_body = false;
+}
+
 void
 gate_drop(struct gate_conn *conn)
 {
@@ -227,6 +247,7 @@ on_evhttp_complete(struct evhttp_request *req KAP_UNUSED, void *arg)
 	struct gate_conn *conn = arg;
 
 	conn->req = NULL; /* evhttp frees it now, owned or not */
+	drop_large_body(conn);
 	if (conn->phase != GATE_BUSY)
 		return;
 	if (evbuffer_get_length(conn->in) > 0)
@@ -453,6 +474,7 @@ gate_conn_free(struct gate_conn *conn)
 	const struct gate_config *config = &conn->server->config;
 
 	conn->server->stats.live--;
+	drop_large_body(conn);
 	LIST_REMOVE(conn, entry);
 	if (conn->phase != GATE_DEAD)
 		(void)evbuffer_remove_cb_entry(conn->in, conn->in_cb);
@@ -577,6 +599,7 @@ gate_server_reconfigure(struct gate_server *server,
 	server->config.head_ms = config->head_ms;
 	server->config.body_ms = config->body_ms;
 	server->config.idle_ms = config->idle_ms;
+	server->config.small_body_bytes = config->small_body_bytes;
 	server->config.tls = config->tls;
 	server->head_time = new_time(server, config->head_ms,
 	    &server->own_times[0]);

@@ -26,6 +26,14 @@ struct evhttp_request;
 struct gate_conn;
 struct gate_server;
 
+/*
+ * Requests with a body over small_body_bytes that are let in at a time, each
+ * until it is answered; one more is refused with 503. So what clients without
+ * a key can make the process hold is bounded, for a key is looked up only when
+ * all of a body is there.
+ */
+#define GATE_LARGE_BODIES_MAX 64
+
 struct gate_config {
 	struct event_base *base;
 	struct evhttp *http; /* no evhttp_set_cb, no timeout on it */
@@ -36,6 +44,7 @@ struct gate_config {
 	int idle_ms;   /* between two requests */
 	int answer_ms; /* for a client to take an answer of up to 64 KiB */
 	int linger_ms; /* for a client to close, after we have */
+	size_t small_body_bytes; /* what any connection may send as a body */
 
 	void *ctx; /* for the functions below */
 	/* Largest body of a request, bytes. path is not NUL-terminated. */
@@ -83,8 +92,9 @@ KAP_MUST_USE int gate_server_new(struct gate_server **server_out,
 void gate_server_free(struct gate_server **server);
 
 /*
- * Take over head_ms, body_ms, idle_ms and tls of a configuration: for waits
- * and connections that begin from now on. The rest is ignored.
+ * Take over head_ms, body_ms, idle_ms, small_body_bytes and tls of a
+ * configuration: for waits, bodies and connections that begin from now on.
+ * The rest is ignored.
  */
 void gate_server_reconfigure(struct gate_server *server,
     const struct gate_config *config);

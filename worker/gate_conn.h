@@ -44,6 +44,7 @@ struct gate_server {
 	struct timeval own_times[3]; /* where there is no common one left */
 	uint64_t id_prefix; /* of request ids made here */
 	uint64_t id_count;
+	unsigned large_bodies; /* connections that hold one, or may */
 	bool draining;
 	int64_t patience_end_ms; /* boot clock; 0: drains without patience */
 };
@@ -80,6 +81,7 @@ struct gate_conn {
 	bool answered;         /* gate_answer was called for req */
 	bool continued;        /* the 100 of Expect was sent */
 	bool too_large;
+	bool large_body; /* counts among the server's */
 	bool must_linger;
 };
 
@@ -91,6 +93,11 @@ void gate_conn_set_deadline(struct gate_conn *conn, const struct timeval *in);
 void gate_conn_pass(struct gate_conn *conn, size_t len);
 /* Let the socket be read until the input holds `bytes`. */
 void gate_conn_set_window(struct gate_conn *conn, size_t bytes);
+/*
+ * Let a body over small_body_bytes in, until it is answered. Returns 0, or
+ * -KAP_FULL when enough others are in.
+ */
+KAP_MUST_USE int gate_conn_take_large_body(struct gate_conn *conn);
 void gate_conn_free(struct gate_conn *conn);
 
 /* gate_input.c: look at the input; evhttp waits for a request. */

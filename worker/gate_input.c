@@ -188,10 +188,28 @@ begin_chunks(struct gate_conn *conn, const char *text)
 	look_chunks(conn);
 }
 
+/*
+ * Is it one of too many large bodies? Whose body it is isn't known before all
+ * of it is there, so its size alone decides. A chunked one may become as large
+ * as its path allows.
+ */
+static bool
+is_one_too_many(struct gate_conn *conn)
+{
+	const struct gate_head *head = &conn->head;
+	const uint64_t most = head->chunked ? conn->body_limit : head->length;
+
+	return most <= conn->body_limit &&
+	    most > conn->server->config.small_body_bytes &&
+	    gate_conn_take_large_body(conn) != 0;
+}
+
 /* A whole head is there and good: what comes behind it? */
 static void
 begin_body(struct gate_conn *conn, const char *text)
 {
+	static const struct gate_refusal too_many = { 503,
+		"Too many large requests at a time" };
 	const struct gate_config *config = &conn->server->config;
 	const struct gate_head *head = &conn->head;
 	const size_t base = gate_conn_base_window(conn);
@@ -199,6 +217,10 @@ begin_body(struct gate_conn *conn, const char *text)
 	conn->body_limit = config->body_limit(gate_method_name(head->method),
 	    text + head->path_at, head->path_len, config->ctx);
 	conn->too_large = false;
+	if (is_one_too_many(conn)) {
+		gate_conn_refuse(conn, &too_many);
+		return;
+	}
 	if (head->chunked) {
 		begin_chunks(conn, text);
 		return;

@@ -18,6 +18,7 @@
 /* A client that sends on for longer is cut off. */
 #define LINGER_BYTES_MAX (16UL * 1024 * 1024)
 #define LINGER_TURN_BYTES (256UL * 1024)
+#define RETRY_AFTER_S "2" /* of a 503: most bodies are there at once */
 
 static const struct {
 	int status;
@@ -79,15 +80,30 @@ on_refusal_event(struct bufferevent *bev KAP_UNUSED, short what, void *arg)
 		gate_drop(arg);
 }
 
+static const char *
+code_of(int status)
+{
+	if (status == 405)
+		return "METHOD_NOT_ALLOWED";
+	return status == 503 ? "OVERLOADED" : "INVALID_PARAMETER";
+}
+
+/* The header that a status wants beside it. */
+static const char *
+header_of(int status)
+{
+	if (status == 405)
+		return "Allow: " GATE_ALLOWED_METHODS "\r\n";
+	return status == 503 ? "Retry-After: " RETRY_AFTER_S "\r\n" : "";
+}
+
 static int
 write_refusal(struct gate_conn *conn, const struct gate_refusal *refusal)
 {
-	const bool is_405 = refusal->status == 405;
 	char body[256];
 	const int len = snprintf(body, sizeof(body),
 	    "{\"success\":false,\"error\":\"%s\",\"code\":\"%s\"}",
-	    refusal->text,
-	    is_405 ? "METHOD_NOT_ALLOWED" : "INVALID_PARAMETER");
+	    refusal->text, code_of(refusal->status));
 
 	return evbuffer_add_printf(bufferevent_get_output(conn->bev),
 	    "HTTP/1.1 %d %s\r\n"
@@ -98,8 +114,7 @@ write_refusal(struct gate_conn *conn, const struct gate_refusal *refusal)
 	    "%s"
 	    "Connection: close\r\n\r\n%s",
 	    refusal->status, gate_reason(refusal->status), len,
-	    gate_request_id(conn),
-	    is_405 ? "Allow: " GATE_ALLOWED_METHODS "\r\n" : "",
+	    gate_request_id(conn), header_of(refusal->status),
 	    conn->head.method == GATE_METHOD_HEAD ? "" : body);
 }
 

@@ -242,6 +242,7 @@ gate_config_of(struct http_server *server)
 		.idle_ms = config->idle_timeout_ms,
 		.answer_ms = config->answer_timeout_ms,
 		.linger_ms = config->linger_timeout_ms,
+		.small_body_bytes = config->max_body_bytes,
 		.ctx = server,
 		.body_limit = find_body_limit,
 		.on_request = on_request,

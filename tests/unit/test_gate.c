@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "http_fixture.h"
+#include "worker/gate.h"
 
 #define HOST "Host: a\r\n"
 #define GET "GET /echo HTTP/1.1\r\n" HOST "\r\n"
@@ -414,6 +415,87 @@ test_bodies_in_pieces(void **state)
 			peer_close(&peer);
 		}
 	}
+}
+
+/* Ask to send a large body, and be told to. */
+static void
+begin_large_body(struct http_fixture *f, struct http_peer *peer)
+{
+	peer_connect(peer, f);
+	peer_send(peer, "POST /large HTTP/1.1\r\n" HOST
+	    "Expect: 100-continue\r\nContent-Length: 10000\r\n\r\n");
+	RUN_UNTIL(f->base, peer_status(peer, 0) == 100);
+}
+
+static void
+assert_one_too_many(struct http_fixture *f, const char *request)
+{
+	struct http_peer peer;
+
+	peer_connect(&peer, f);
+	peer_send(&peer, request);
+	RUN_UNTIL(f->base, peer_is_done(&peer));
+	assert_int_equal(peer_status(&peer, 0), 503);
+	assert_non_null(strstr(peer.data, "\r\nRetry-After: "));
+	assert_non_null(strstr(peer.data, "\"code\":\"OVERLOADED\"}"));
+	peer_close(&peer);
+}
+
+static void
+assert_served(struct http_fixture *f, const char *request)
+{
+	struct http_peer peer;
+
+	peer_connect(&peer, f);
+	peer_send(&peer, request);
+	RUN_UNTIL(f->base, peer_status(&peer, 0) != 0);
+	assert_int_equal(peer_status(&peer, 0), 200);
+	peer_close(&peer);
+}
+
+/*
+ * Only so many connections may have a large body on its way or unanswered,
+ * however they frame it; small ones are served all the same.
+ */
+static void
+test_large_bodies_are_few(void **state)
+{
+	static const char chunked[] = "POST /large HTTP/1.1\r\n" HOST
+	    "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
+	static char body[10001];
+	struct http_fixture *f = *state;
+	struct http_peer peers[GATE_LARGE_BODIES_MAX];
+
+	memset(body, 'x', sizeof(body) - 1);
+	for (unsigned i = 0; i < GATE_LARGE_BODIES_MAX; i++)
+		begin_large_body(f, &peers[i]);
+	assert_one_too_many(f, "POST /large HTTP/1.1\r\n" HOST
+	    "Content-Length: 8193\r\n\r\n");
+	assert_one_too_many(f, chunked);
+	assert_served(f, "POST /large HTTP/1.1\r\n" HOST
+	    "Content-Length: 3\r\n\r\nabc");
+	assert_served(f, POST "Transfer-Encoding: chunked\r\n\r\n"
+	    "3\r\nabc\r\n0\r\n\r\n");
+	/* one is answered, and its connection stays */
+	peer_send(&peers[0], body);
+	RUN_UNTIL(f->base, peer_status(&peers[0], 1) != 0);
+	assert_int_equal(peer_status(&peers[0], 1), 200);
+	assert_served(f, chunked);
+	peer_send(&peers[0], "POST /large HTTP/1.1\r\n" HOST
+	    "Content-Length: 10000\r\n\r\n");
+	peer_send(&peers[0], body);
+	RUN_UNTIL(f->base, peer_status(&peers[0], 2) != 0);
+	assert_int_equal(peer_status(&peers[0], 2), 200);
+	/* those that are never sent count no longer than they are there */
+	for (unsigned i = 0; i < GATE_LARGE_BODIES_MAX; i++)
+		peer_close(&peers[i]);
+	RUN_UNTIL(f->base, fixture_live(f) == 0);
+	for (unsigned i = 0; i < GATE_LARGE_BODIES_MAX; i++)
+		begin_large_body(f, &peers[i]);
+	assert_one_too_many(f, chunked);
+	for (unsigned i = 0; i < GATE_LARGE_BODIES_MAX; i++)
+		peer_close(&peers[i]);
+	RUN_UNTIL(f->base, fixture_live(f) == 0);
 }
 
 static void
@@ -857,6 +939,7 @@ main(void)
 		TEST(test_refusal_forgets_the_request_before),
 		TEST(test_read_ahead_is_bounded),
 		TEST(test_bodies_in_pieces),
+		TEST(test_large_bodies_are_few),
 		TEST(test_expect_continue),
 		TEST(test_expect_without_need),
 		TEST(test_body_too_large),
