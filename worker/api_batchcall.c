@@ -191,7 +191,7 @@ go_on(struct batch *batch)
 {
 	if (batch->paging)
 		return;
-	if (batch->api->closing || !http_request_has_client(batch->req))
+	if (batch->api->closing || http_request_is_gone(batch->req))
 		give_up_rest(batch);
 	for (unsigned i = 0; i < PAGE_MAX && batch->next != NULL &&
 	     batch->open < WINDOW_MAX; i++) {

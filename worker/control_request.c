@@ -332,7 +332,7 @@ on_speech(void *arg, int rc, const char *media)
 
 	if (rc != 0) {
 		reply_code(control, code_of_speech(rc));
-	} else if (!http_request_has_client(control->req)) {
+	} else if (http_request_is_gone(control->req)) {
 		/* nobody reads it: what nobody waits for is not said */
 		http_reply_empty(control->req, 204);
 		control_free(control);

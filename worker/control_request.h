@@ -6,8 +6,8 @@
  *        ─▶ speech, if there is a text ─▶ [2nd: looked at again, and played]
  *        ─▶ Asterisk takes it ─▶ answer
  *
- * Without a text the first transaction is the second, too. A client that left
- * while its speech was made gets nothing played.
+ * Without a text the first transaction is the second, too. Whose connection
+ * broke while its speech was made gets nothing played.
  */
 #ifndef KAP_CONTROL_REQUEST_H
 #define KAP_CONTROL_REQUEST_H

@@ -2,12 +2,11 @@
  * What a handler reads from a request. The request refers to evhttp's own,
  * which the gate keeps alive as long as this one lives.
  */
-#include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/socket.h>
 
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
@@ -147,29 +146,31 @@ http_request_header(const struct http_request *req, const char *name)
 }
 
 /*
- * Has the client closed its side? The connection isn't read while its request
- * is under way, so nobody else has noticed. One that has closed its sending
- * side alone, and would still read, counts as gone too.
+ * What poll tells of the client's socket. It isn't read while its request is
+ * under way, so nobody else has noticed.
  */
-static bool
-is_closed(const struct http_request *req)
+static short
+poll_client(const struct http_request *req, short events)
 {
 	struct bufferevent *bev = evhttp_connection_get_bufferevent(
 	    evhttp_request_get_connection(req->ev));
-	char byte;
-	ssize_t len;
+	struct pollfd client = { .fd = bufferevent_getfd(bev),
+		.events = events };
 
-	do {
-		len = recv(bufferevent_getfd(bev), &byte, 1,
-		    MSG_PEEK | MSG_DONTWAIT);
-	} while (len < 0 && errno == EINTR);
-	return len == 0 || (len < 0 && errno != EAGAIN);
+	return poll(&client, 1, 0) > 0 ? client.revents : 0;
 }
 
 bool
 http_request_has_client(const struct http_request *req)
 {
-	return req->conn != NULL && !is_closed(req);
+	return req->conn != NULL && poll_client(req, POLLRDHUP) == 0;
+}
+
+bool
+http_request_is_gone(const struct http_request *req)
+{
+	/* only what can't be answered any more: errors, and both sides shut */
+	return req->conn == NULL || poll_client(req, 0) != 0;
 }
 
 unsigned

@@ -134,8 +134,18 @@ const char *http_request_param(const struct http_request *req,
 const char *http_request_header(const struct http_request *req,
     const char *name);
 
-/* Whether the client is still there, as far as TCP lets us know. */
+/*
+ * Whether the client is there for sure. One that has closed its connection
+ * can't be told from one that has shut its sending side alone, and would still
+ * read: neither counts.
+ */
 bool http_request_has_client(const struct http_request *req);
+
+/*
+ * Whether nobody can be answered any more: the connection is closed on both
+ * sides, or broken. One whose client is not there for sure isn't gone yet.
+ */
+bool http_request_is_gone(const struct http_request *req);
 
 /* How many fields of that name there are. */
 unsigned http_request_header_count(const struct http_request *req,

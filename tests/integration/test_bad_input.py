@@ -4,6 +4,7 @@ serve the next request."""
 import json
 import select
 import socket
+import struct
 
 import pytest
 from harness.waiting import wait_until
@@ -12,6 +13,13 @@ from test_calls import number
 
 LIMIT = 65536  # bytes of a body
 CALL = {"number": number("03")}
+
+
+def reset_when_closed(connection):
+    """Its end will be a reset, which nobody takes for half of one."""
+    connection.setsockopt(
+        socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+    )
 
 
 class Wire:
@@ -36,6 +44,14 @@ class Wire:
                 line if isinstance(line, bytes) else line.encode()
             ) + b"\r\n"
         return text
+
+    def request(self, path, body):
+        """A whole POST with that body."""
+        text = json.dumps(body).encode()
+        head = self.head(
+            f"POST {path} HTTP/1.1", f"Content-Length: {len(text)}"
+        )
+        return head + b"\r\n" + text
 
     def talk(self, sent):
         """Send these bytes and shut the sending side; all that comes back."""

@@ -1,13 +1,19 @@
 """POST /batchcall: one call as /makecall, and lists of them."""
 
+import contextlib
 import json
-import socket
+import os
+import signal
 
 from harness.waiting import wait_until
 from test_api import refused
+from test_bad_input import Wire, reset_when_closed
+from test_bad_input import answers as replies
 from test_calls import number
+from test_idempotency import PATIENT, accepted, rows
 
 KEY = "Idempotency-Key"
+WINDOW = 100  # calls of a list that wait for Asterisk at a time
 
 
 def bodies(count, sink, digits="10", **fields):
@@ -24,6 +30,21 @@ def results(response):
     answer = response.json()
     assert answer["success"] is True
     return answer["results"]
+
+
+@contextlib.contextmanager
+def frozen(simulator):
+    """Its calls get no answer meanwhile."""
+    os.kill(simulator.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(simulator.pid, signal.SIGCONT)
+
+
+def wait_window(kaphila):
+    """Until a list can't go on without answers."""
+    wait_until(lambda: accepted(kaphila) == WINDOW, "the window to be full")
 
 
 def hang_up_all(client, sink, answers):
@@ -132,21 +153,18 @@ def test_many(simulator, database, make_kaphila, sink):
 def test_client_leaves(simulator, database, make_kaphila, sink):
     """Whose client is gone goes on with what was accepted, and begins no
     more; no call is left behind."""
-    kaphila = make_kaphila(simulator, database)
+    kaphila = make_kaphila(simulator, database, PATIENT)
     key = kaphila.create_key(credits=2000)
-    body = json.dumps({"calls": bodies(1000, sink, "10")}).encode()
-    host, _, port = kaphila.base_url[len("http://") :].partition(":")
-    with socket.create_connection((host, int(port))) as client:
+    wire = Wire(kaphila, key)
+    with frozen(simulator), wire.connect() as client:
         client.sendall(
-            b"POST /batchcall HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer "
-            + key.encode()
-            + b"\r\nContent-Length: %d\r\n\r\n" % len(body)
-            + body
+            wire.request("/batchcall", {"calls": bodies(1000, sink, "10")})
         )
-        kaphila.wait_log("call accepted")
-    made = {e["callId"] for e in sink.wait_count("call.answered", 1)}
+        wait_window(kaphila)
+        reset_when_closed(client)
+    kaphila.wait_log("path=/batchcall status=200")
     # whatever was begun is under way to its end by itself
-    assert 1 <= len(made) <= 1000
+    sink.wait_count("call.answered", WINDOW)
     api = kaphila.api(key)
 
     def all_over():
@@ -156,14 +174,25 @@ def test_client_leaves(simulator, database, make_kaphila, sink):
         return not live
 
     wait_until(all_over, "every call to be over", 60)
-    accepted = kaphila.log_text().count("call accepted")
     wait_until(
-        lambda: database.query("SELECT count(*) FROM call_logs")[0][0]
-        == accepted,
-        "a row for each call that was accepted",
-        60,
+        lambda: rows(database) == WINDOW, "a row for each call", 60
     )
-    assert len(sink.wait_count("call.ended", accepted)) == accepted
+    assert accepted(kaphila) == WINDOW
+    assert len(sink.wait_count("call.ended", WINDOW)) == WINDOW
+
+
+def test_half_closed_client(kaphila, sink):
+    """A client that shuts its sending side and reads on has its calls made,
+    and is told of them."""
+    client = kaphila.client()
+    wire = Wire(kaphila, client.key)
+    calls = bodies(3, sink, "04")
+    got = wire.talk(wire.request("/batchcall", {"calls": calls}))
+    ((status, _, answer),) = replies(got)
+    assert status == 200
+    answers = json.loads(answer)["results"]
+    assert [a["statusCode"] for a in answers] == [200] * 3
+    hang_up_all(client, sink, answers)
 
 
 def test_limits(kaphila, sink):

@@ -3,6 +3,7 @@ sees them: answers to the letter, refusals, and the order of the checks. What
 is heard, and what the webhooks tell, is test_voice.py's, test_play.py's and
 test_gather.py's."""
 
+import json
 import re
 import socket
 import threading
@@ -13,6 +14,7 @@ import pytest
 from harness.talk import Talk
 from harness.waiting import wait_until
 from test_api import HEADER_TEXT, KEY_TEXT, NOBODYS_CALL, allow, refused
+from test_bad_input import Wire, answers, receive, reset_when_closed
 from test_calls import number
 
 CONTROL = ["/voice", "/play", "/gather"]
@@ -302,25 +304,38 @@ def slow_talk(asterisk, database, make_kaphila, sink, tmp_path):
 
 
 def test_client_leaves(slow_talk):
-    """Nothing is played for a client that went away while its speech was
-    made."""
+    """Nothing is played for a client whose connection broke while its speech
+    was made."""
     call = slow_talk.answered("10")
-    host, _, port = slow_talk.kaphila.base_url[len("http://") :].partition(":")
-    body = f'{{"callId":"{call.id}","text":"for nobody"}}'.encode()
-    with socket.create_connection((host, int(port))) as client:
-        client.sendall(
-            b"POST /voice HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer "
-            + slow_talk.key.encode()
-            + b"\r\nContent-Length: %d\r\n\r\n" % len(body)
-            + body
-        )
+    body = {"callId": call.id, "text": "for nobody"}
+    wire = Wire(slow_talk.kaphila, slow_talk.key)
+    with wire.connect() as client:
+        client.sendall(wire.request("/voice", body))
         slow_talk.voice.wait_asked()
+        reset_when_closed(client)
     slow_talk.voice.let_go()
     slow_talk.kaphila.wait_log(r"path=/voice status=204")
     call.voice("for somebody")
     call.wait("tts.played")
     call.hang_up()
     assert [e["text"] for e in call.events("tts.played")] == ["for somebody"]
+
+
+def test_half_closed_client(slow_talk):
+    """A client that shuts its sending side and reads on is served: its speech
+    is played, and it gets its answer."""
+    call = slow_talk.answered("10")
+    body = {"callId": call.id, "text": "for you"}
+    wire = Wire(slow_talk.kaphila, slow_talk.key)
+    with wire.connect() as client:
+        client.sendall(wire.request("/voice", body))
+        client.shutdown(socket.SHUT_WR)
+        slow_talk.voice.wait_asked()
+        slow_talk.voice.let_go()
+        ((status, _, answer),) = answers(receive(client))
+    assert (status, json.loads(answer)["text"]) == (200, "for you")
+    call.wait("tts.played", text="for you")
+    call.hang_up()
 
 
 def test_call_ends_meanwhile(slow_talk):

@@ -96,6 +96,48 @@ test_every_answer(void **state)
 	}
 }
 
+/* Have /late asked, and left without its answer. */
+static struct http_request *
+ask_late(struct http_fixture *f, struct http_peer *peer)
+{
+	peer_connect(peer, f);
+	peer_send(peer, "GET /late HTTP/1.1\r\n" HOST "\r\n");
+	f->late = NULL;
+	RUN_UNTIL(f->base, f->late != NULL);
+	return f->late;
+}
+
+/* One that has shut its sending side is not there for sure, and not gone. */
+static void
+test_who_is_there(void **state)
+{
+	const struct linger linger = { .l_onoff = 1, .l_linger = 0 };
+	struct http_fixture *f = *state;
+	struct http_peer peer;
+	struct http_request *req = ask_late(f, &peer);
+
+	assert_true(http_request_has_client(req));
+	assert_false(http_request_is_gone(req));
+	assert_int_equal(shutdown(peer.fd, SHUT_WR), 0);
+	assert_false(http_request_has_client(req));
+	assert_false(http_request_is_gone(req));
+	http_reply_error(req, 503, "DRAINING", "late");
+	RUN_UNTIL(f->base, peer_is_done(&peer));
+	assert_int_equal(peer_status(&peer, 0), 503);
+	peer_close(&peer);
+
+	req = ask_late(f, &peer);
+	assert_int_equal(setsockopt(peer.fd, SOL_SOCKET, SO_LINGER, &linger,
+	    sizeof(linger)), 0);
+	peer_close(&peer);
+	for (unsigned i = 0; i < 2; i++) {
+		assert_false(http_request_has_client(req));
+		assert_true(http_request_is_gone(req));
+	}
+	http_reply_error(req, 503, "DRAINING", "late");
+	RUN_UNTIL(f->base, fixture_live(f) == 0);
+}
+
 static void
 test_extra_headers(void **state)
 {
@@ -745,6 +787,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 		TEST(test_every_answer),
+		TEST(test_who_is_there),
 		TEST(test_extra_headers),
 		TEST(test_options_has_no_body),
 		TEST(test_head_has_the_length_of_get),
