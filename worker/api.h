@@ -23,6 +23,7 @@
 
 struct control_waiters;
 struct http_request;
+struct makecall_key;
 struct speech;
 struct waiters;
 
@@ -61,6 +62,7 @@ struct api_answer {
 	int retry_after_s; /* 0: none */
 	bool replayed;     /* by an Idempotency-Key */
 	cJSON *tree;       /* NULL: out of memory */
+	struct makecall_key *given_up; /* makecall.h; NULL: none */
 };
 
 /*

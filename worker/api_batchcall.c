@@ -31,6 +31,7 @@ struct batch;
 struct entry {
 	struct batch *batch;
 	cJSON *result; /* NULL until it is answered */
+	struct makecall_key *given_up; /* free when the result is told */
 };
 
 struct batch {
@@ -57,6 +58,7 @@ static void go_on(struct batch *batch);
 static void
 finish(struct batch *batch)
 {
+	const bool told = http_request_has_client(batch->req);
 	cJSON *tree = call_json_success();
 	cJSON *results = cJSON_AddArrayToObject(tree, "results");
 
@@ -65,15 +67,19 @@ finish(struct batch *batch)
 	if (batch->counted)
 		api_add_rate_headers(batch->req, &batch->rate);
 	http_reply_json(batch->req, 200, tree);
+	/* nobody was told of any call before now */
+	for (unsigned i = 0; i < batch->count; i++)
+		makecall_key_end(&batch->entries[i].given_up, told);
 	cJSON_Delete(batch->body);
 	free(batch);
 }
 
-/* Keep an entry's answer, whose tree is taken. */
+/* Keep an entry's answer, and what comes with it. */
 static void
 keep(struct entry *entry, const struct api_answer *answer)
 {
 	entry->result = answer->tree;
+	entry->given_up = answer->given_up;
 	(void)cJSON_AddNumberToObject(entry->result, "statusCode",
 	    answer->status);
 	if (answer->replayed)

@@ -63,9 +63,7 @@ answer(void *arg, struct api_answer *answer, const struct account_rate *rate)
 		rename_id(answer->tree, forward->first_id);
 	if (answer->tree != NULL && answer->status == 200)
 		tell_of_both(forward, answer->tree);
-	if (rate != NULL)
-		api_add_rate_headers(forward->req, rate);
-	api_reply(forward->req, answer);
+	makecall_reply(forward->req, answer, rate);
 	free(forward);
 }
 

@@ -14,11 +14,7 @@
 static void
 answer(void *arg, struct api_answer *answer, const struct account_rate *rate)
 {
-	struct http_request *req = arg;
-
-	if (rate != NULL)
-		api_add_rate_headers(req, rate);
-	api_reply(req, answer);
+	makecall_reply(arg, answer, rate);
 }
 
 int

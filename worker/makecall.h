@@ -14,8 +14,24 @@ struct call_request;
 struct makecall;
 
 /*
+ * The Idempotency-Key of a call that was given up: it is for the next try only
+ * once a client was told so, for that makes a second call.
+ */
+struct makecall_key;
+
+/*
+ * Be done with one, which comes with its answer.
+ *
+ * told  somebody was there to hear the answer: the key is free then
+ *
+ * Sets *key NULL; NULL is fine.
+ */
+void makecall_key_end(struct makecall_key **key, bool told);
+
+/*
  * What is to be answered; called once for each makecall, from the loop, or
- * from waiters_free. The tree in `answer` is the callee's from then on.
+ * from waiters_free. The tree in `answer` is the callee's from then on, and
+ * its `given_up`.
  *
  * rate  the window that the request was counted in; NULL where it was not,
  *       for the store failed. Borrowed for the call
@@ -33,6 +49,10 @@ typedef void makecall_done_fn(void *arg, struct api_answer *answer,
  */
 struct makecall *makecall_new(struct api *api, struct http_request *req,
     const struct api_key *key, makecall_done_fn *done, void *arg);
+
+/* Answer a request with what its one call is answered: a makecall_done_fn's. */
+void makecall_reply(struct http_request *req, struct api_answer *answer,
+    const struct account_rate *rate);
 
 /* Where a fault of the body is noted; with one no call is made. */
 struct api_error *makecall_fault(struct makecall *makecall);

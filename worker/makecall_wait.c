@@ -110,13 +110,33 @@ read_answer(struct makecall *makecall)
 	return true;
 }
 
+struct makecall_key {
+	struct turn_job job;
+	struct api *api;
+	struct idempotency_id id;
+	char call_id[CALL_ID_SIZE];
+};
+
+/* NULL when out of memory: the next try is told of the call, too. */
+static struct makecall_key *
+key_new(const struct makecall *makecall)
+{
+	struct makecall_key *key = calloc(1, sizeof(*key));
+
+	if (key == NULL)
+		return NULL;
+	key->api = makecall->api;
+	key->id = makecall->idempotency;
+	memcpy(key->call_id, makecall->answer.call_id, sizeof(key->call_id));
+	return key;
+}
+
 static int
 apply_forget(struct turn_job *job, struct store_txn *txn)
 {
-	struct makecall *makecall = (struct makecall *)job;
+	struct makecall_key *key = (struct makecall_key *)job;
 
-	return idempotency_forget(txn, &makecall->idempotency,
-	    makecall->answer.call_id);
+	return idempotency_forget(txn, &key->id, key->call_id);
 }
 
 static void
@@ -125,7 +145,37 @@ done_forget(struct turn_job *job, int rc)
 	if (rc != 0)
 		log_warn("an Idempotency-Key could not be freed",
 		    LOG_S("error", kap_strerror(rc)));
-	free((struct makecall *)job);
+	free((struct makecall_key *)job);
+}
+
+void
+makecall_key_end(struct makecall_key **key, bool told)
+{
+	struct makecall_key *k = *key;
+
+	*key = NULL;
+	if (k == NULL)
+		return;
+	/* what a process that closes answers is not sent any more */
+	if (!told || k->api->closing) {
+		free(k);
+		return;
+	}
+	k->job.apply = apply_forget;
+	k->job.done = done_forget;
+	turn_submit(k->api->turn, &k->job);
+}
+
+void
+makecall_reply(struct http_request *req, struct api_answer *answer,
+    const struct account_rate *rate)
+{
+	const bool told = http_request_has_client(req);
+
+	if (rate != NULL)
+		api_add_rate_headers(req, rate);
+	api_reply(req, answer);
+	makecall_key_end(&answer->given_up, told);
 }
 
 /* What the record says. */
@@ -136,29 +186,17 @@ tell_record(struct makecall *makecall)
 
 	makecall_answer(&makecall->answer, &answer);
 	answer.replayed = makecall->replayed;
+	if (makecall->has_idempotency &&
+	    makecall->answer.state == IDEMPOTENCY_GIVEN_UP)
+		answer.given_up = key_new(makecall);
 	makecall_tell(makecall, &answer);
 }
 
-/*
- * Give an answer that is in the store, and free the request. One that tells
- * that the call was given up frees the key, too, if somebody is there to hear
- * it: else the next try with this key must hear it first.
- */
 void
 makecall_answer_stored(struct makecall *makecall)
 {
-	const bool frees_key =
-	    makecall->answer.state == IDEMPOTENCY_GIVEN_UP &&
-	    http_request_has_client(makecall->req);
-
 	tell_record(makecall);
-	if (!frees_key) {
-		free(makecall);
-		return;
-	}
-	makecall->job.apply = apply_forget;
-	makecall->job.done = done_forget;
-	turn_submit(makecall->api->turn, &makecall->job);
+	free(makecall);
 }
 
 /* Answer and free a request that waited; call NULL: its record is gone. */

@@ -181,6 +181,38 @@ def test_client_leaves(simulator, database, make_kaphila, sink):
     assert len(sink.wait_count("call.ended", WINDOW)) == WINDOW
 
 
+def test_given_up_untold(simulator, database, make_kaphila, sink):
+    """The key of a call that was given up, of which nobody was told, for the
+    client left before the list was through, isn't free: the next try is told
+    of that call first."""
+    kaphila = make_kaphila(
+        simulator, database, {**PATIENT, "calls.originate_timeout_ms": 3000}
+    )
+    client = kaphila.client(credits=1000)
+    calls = [
+        {**body, "idempotencyKey": f"k-{i}"}
+        for i, body in enumerate(bodies(WINDOW + 50, sink, "10"))
+    ]
+    wire = Wire(kaphila, client.key)
+    with frozen(simulator):
+        with wire.connect() as leaving:
+            leaving.sendall(wire.request("/batchcall", {"calls": calls}))
+            # the first are given up, and the last are under way
+            wait_until(lambda: accepted(kaphila) == len(calls), "all of them")
+        kaphila.wait_log("path=/batchcall status=200")
+    ended = sink.wait_count("call.ended", len(calls))
+    call_id = next(
+        e["callId"] for e in ended if e["number"] == calls[0]["number"]
+    )
+    body = {**calls[0]}
+    header = {KEY: body.pop("idempotencyKey")}
+    told = client.post("/makecall", json=body, headers=header)
+    assert refused(told, 503, "TELEPHONY_TIMEOUT")["callId"] == call_id
+    again = client.post("/makecall", json=body, headers=header)
+    assert again.json()["callId"] != call_id
+    hang_up_all(client, sink, [{**again.json(), "statusCode": 200}])
+
+
 def test_half_closed_client(kaphila, sink):
     """A client that shuts its sending side and reads on has its calls made,
     and is told of them."""
