@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/queue.h>
 
 #include <cjson/cJSON.h>
 
@@ -21,13 +22,16 @@
 #include "shared/config.h"
 #include "shared/turn.h"
 
+struct batch;
 struct control_waiters;
+struct event_base;
 struct http_request;
 struct makecall_key;
 struct speech;
 struct waiters;
 
 struct api {
+	struct event_base *base;
 	const struct config *config;
 	const struct change_maker *maker;
 	struct store *store;
@@ -37,6 +41,9 @@ struct api {
 	struct waiters *waiters; /* calls whose request has no answer yet */
 	struct control_waiters *controls; /* playbacks likewise */
 	struct speech *speech;
+	LIST_HEAD(, batch) batches; /* lists of calls under way */
+	int64_t begin_until_ms; /* boot clock: no list begins a call from then
+	                           on; 0: not known */
 	bool links_up;  /* commands can be sent and events are read */
 	bool has_amd;   /* …and Asterisk can tell machines from humans */
 	bool draining;
@@ -104,6 +111,9 @@ KAP_MUST_USE int api_count_request(struct store_txn *txn,
 void api_add_rate_headers(struct http_request *req,
     const struct account_rate *rate);
 
+/* Seconds until the window is over, 1.. */
+int api_rate_wait_s(const struct account_rate *rate);
+
 /*
  * The request's body as an object (an empty one for no body). The caller
  * frees *body_out. Returns 0; -KAP_INVAL with the error to be answered.
@@ -129,6 +139,12 @@ void api_me(struct http_request *req, void *ctx);
 void api_health(struct http_request *req, void *ctx);    /* api_health.c */
 void api_ready(struct http_request *req, void *ctx);
 void api_metrics(struct http_request *req, void *ctx);
+
+/*
+ * Have the lists of calls begin no more, while the process closes; those that
+ * wait for nothing else are answered.
+ */
+void batches_close(struct api *api);
 
 /* Calls that wait for Asterisk's first sign of them (makecall_wait.c). */
 struct waiters *waiters_new(void);

@@ -12,15 +12,20 @@
 
 #include <stdlib.h>
 
+#include <event2/event.h>
+#include <event2/event_struct.h>
+
 #include "api_fields.h"
 #include "api_makecall.h"
 #include "call_json.h"
 #include "http_server.h"
 #include "makecall.h"
+#include "shared/clock.h"
 #include "shared/idempotency.h"
 
 #define CALLS_MAX 1000
 #define PAGE_MAX 50    /* begun in one turn: one transaction */
+#define PAGE_WAIT_MS 1 /* …before the next */
 #define WINDOW_MAX 100 /* without their answer */
 #define KEY_HEADER "Idempotency-Key"
 #define KEY_FIELD "idempotencyKey"
@@ -36,6 +41,8 @@ struct entry {
 
 struct batch {
 	struct turn_job page; /* stands behind the calls of a page */
+	struct event timer;   /* for the next one */
+	LIST_ENTRY(batch) entry;
 	struct api *api;
 	struct http_request *req;
 	struct api_key key;
@@ -44,7 +51,7 @@ struct batch {
 	unsigned count;
 	unsigned begun;
 	unsigned open; /* begun, and not answered */
-	bool paging;   /* `page` is the turn's */
+	bool paging;   /* `page` is the turn's, or the timer runs */
 	bool counted;  /* `rate` is set */
 	struct account_rate rate; /* of the call that was counted last */
 	struct entry entries[];
@@ -71,13 +78,24 @@ finish(struct batch *batch)
 	for (unsigned i = 0; i < batch->count; i++)
 		makecall_key_end(&batch->entries[i].given_up, told);
 	cJSON_Delete(batch->body);
+	LIST_REMOVE(batch, entry);
 	free(batch);
 }
 
-/* Keep an entry's answer, and what comes with it. */
+/*
+ * Keep an entry's answer, and what comes with it: fields stand for the status
+ * and the headers of a single call's.
+ *
+ * rate  NULL: it was not counted
+ */
 static void
-keep(struct entry *entry, const struct api_answer *answer)
+keep(struct entry *entry, const struct api_answer *answer,
+    const struct account_rate *rate)
 {
+	int wait_s = answer->retry_after_s;
+
+	if (rate != NULL && !rate->allowed)
+		wait_s = api_rate_wait_s(rate);
 	entry->result = answer->tree;
 	entry->given_up = answer->given_up;
 	(void)cJSON_AddNumberToObject(entry->result, "statusCode",
@@ -85,6 +103,9 @@ keep(struct entry *entry, const struct api_answer *answer)
 	if (answer->replayed)
 		(void)cJSON_AddBoolToObject(entry->result,
 		    "idempotentReplayed", 1);
+	if (wait_s > 0)
+		(void)cJSON_AddNumberToObject(entry->result, "retryAfter",
+		    wait_s);
 }
 
 /* Answers come in any order: what was counted last is to be told. */
@@ -108,7 +129,7 @@ on_answer(void *arg, struct api_answer *answer,
 	struct entry *entry = arg;
 	struct batch *batch = entry->batch;
 
-	keep(entry, answer);
+	keep(entry, answer, rate);
 	if (rate != NULL)
 		note_rate(batch, rate);
 	batch->open--;
@@ -121,7 +142,7 @@ refuse(struct entry *entry, enum api_code code)
 	struct api_answer answer;
 
 	api_answer_error(&answer, code, cJSON_CreateObject());
-	keep(entry, &answer);
+	keep(entry, &answer, NULL);
 }
 
 /* --- calls --------------------------------------------------------------- */
@@ -183,6 +204,16 @@ begin_next(struct batch *batch)
 }
 
 /* Nobody will hear of the rest, or nobody is there any more to begin it. */
+static bool
+is_given_up(const struct batch *batch)
+{
+	const struct api *api = batch->api;
+
+	return api->closing || http_request_is_gone(batch->req) ||
+	    (api->begin_until_ms != 0 &&
+	    clock_boot_ms() >= api->begin_until_ms);
+}
+
 static void
 give_up_rest(struct batch *batch)
 {
@@ -197,7 +228,7 @@ go_on(struct batch *batch)
 {
 	if (batch->paging)
 		return;
-	if (batch->api->closing || http_request_is_gone(batch->req))
+	if (is_given_up(batch))
 		give_up_rest(batch);
 	for (unsigned i = 0; i < PAGE_MAX && batch->next != NULL &&
 	     batch->open < WINDOW_MAX; i++) {
@@ -218,15 +249,47 @@ apply_page(struct turn_job *job, struct store_txn *txn)
 	return 0;
 }
 
-/* The page's calls are made, or refused: the next page. */
+static void
+end_page(struct batch *batch)
+{
+	(void)evtimer_del(&batch->timer);
+	batch->paging = false;
+	go_on(batch);
+}
+
+static void
+on_timer(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	end_page(arg);
+}
+
+/*
+ * The page's calls are made, or refused: the next page, when the loop has
+ * looked after all others once more.
+ */
 static void
 done_page(struct turn_job *job, int rc)
 {
+	const struct timeval after = { 0, PAGE_WAIT_MS * 1000L };
 	struct batch *batch = (struct batch *)job;
 
 	(void)rc;
-	batch->paging = false;
-	go_on(batch);
+	if (batch->api->closing || evtimer_add(&batch->timer, &after) != 0)
+		end_page(batch);
+}
+
+void
+batches_close(struct api *api)
+{
+	struct batch *batch;
+	struct batch *next;
+
+	for (batch = LIST_FIRST(&api->batches); batch != NULL; batch = next) {
+		next = LIST_NEXT(batch, entry);
+		end_page(batch); /* may free it */
+	}
 }
 
 /* --- the request ---------------------------------------------------------- */
@@ -266,6 +329,8 @@ begin_list(struct api *api, struct http_request *req,
 	}
 	batch->page.apply = apply_page;
 	batch->page.done = done_page;
+	(void)evtimer_assign(&batch->timer, api->base, on_timer, batch);
+	LIST_INSERT_HEAD(&api->batches, batch, entry);
 	batch->api = api;
 	batch->req = req;
 	batch->key = *key;

@@ -227,21 +227,27 @@ api_count_request(struct store_txn *txn, const struct api_key *key,
 	return account_put(txn, key->id, account_out);
 }
 
+int
+api_rate_wait_s(const struct account_rate *rate)
+{
+	const int64_t wait_s = (rate->reset_ms - clock_wall_ms() + 999) / 1000;
+
+	return wait_s > 1 ? (int)wait_s : 1;
+}
+
 void
 api_add_rate_headers(struct http_request *req,
     const struct account_rate *rate)
 {
-	int64_t wait_s = (rate->reset_ms - clock_wall_ms() + 999) / 1000;
+	const int wait_s = api_rate_wait_s(rate);
 	char text[64];
 
 	if (rate->limit == 0)
 		return;
-	if (wait_s < 1)
-		wait_s = 1;
 	(void)snprintf(text, sizeof(text), "\"hour\";q=%u;w=3600",
 	    rate->limit);
 	http_reply_add_header(req, "RateLimit-Policy", text);
-	(void)snprintf(text, sizeof(text), "\"hour\";r=%u;t=%" PRId64,
+	(void)snprintf(text, sizeof(text), "\"hour\";r=%u;t=%d",
 	    rate->remaining, wait_s);
 	http_reply_add_header(req, "RateLimit", text);
 	(void)snprintf(text, sizeof(text), "%u", rate->limit);
@@ -252,7 +258,7 @@ api_add_rate_headers(struct http_request *req,
 	    (rate->reset_ms + 999) / 1000);
 	http_reply_add_header(req, "X-RateLimit-Reset", text);
 	if (!rate->allowed) {
-		(void)snprintf(text, sizeof(text), "%" PRId64, wait_s);
+		(void)snprintf(text, sizeof(text), "%d", wait_s);
 		http_reply_add_header(req, "Retry-After", text);
 	}
 }

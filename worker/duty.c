@@ -15,6 +15,7 @@
 #include <event2/event.h>
 
 #include "control_wait.h"
+#include "shared/clock.h"
 #include "shared/crash_point.h"
 #include "shared/log.h"
 #include "worker.h"
@@ -139,6 +140,20 @@ patience_ms(const struct worker *worker)
 	    whole_ms / 2;
 }
 
+/*
+ * Until when lists of calls are gone on with. The last of their calls may take
+ * as long as an originate does, and only then is their answer known.
+ */
+static int64_t
+begin_until_ms(const struct worker *worker)
+{
+	const struct config *config = &worker->runtime.config;
+	const int64_t begin_ms = config->supervision.drain_timeout_s * 1000 -
+	    config->calls.originate_timeout_ms - LAST_WAY_MS;
+
+	return clock_boot_ms() + (begin_ms > 0 ? begin_ms : 0);
+}
+
 void
 duty_drain(struct worker *worker)
 {
@@ -148,6 +163,7 @@ duty_drain(struct worker *worker)
 	/* with a successor, calls go on being made as long as they are asked
 	 * for here */
 	worker->api.draining = worker->duty != DUTY_RELIEVED;
+	worker->api.begin_until_ms = begin_until_ms(worker);
 	opening_free(&worker->opening);
 	adoption_hold(worker->adoption, true);
 	dispatch_drain(worker->dispatch);

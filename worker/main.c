@@ -499,6 +499,7 @@ open_http(struct worker *worker)
 	const struct config *config = &worker->runtime.config;
 	struct kap_errmsg msg;
 
+	worker->api.base = worker->runtime.base;
 	worker->api.config = config;
 	worker->api.maker = &worker->maker;
 	worker->api.store = worker->store;
@@ -545,6 +546,7 @@ close_all(struct worker *worker)
 	/* answers what waits for a key, while all that it needs is there */
 	key_lookup_free(&worker->keys);
 	turn_flush(worker->turn);
+	batches_close(&worker->api);
 	speech_free(&worker->api.speech);
 	waiters_free(&worker->api.waiters);
 	control_waiters_free(&worker->api.controls);

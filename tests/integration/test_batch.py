@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
 
 from harness.waiting import wait_until
 from test_api import refused
@@ -211,6 +212,32 @@ def test_given_up_untold(simulator, database, make_kaphila, sink):
     again = client.post("/makecall", json=body, headers=header)
     assert again.json()["callId"] != call_id
     hang_up_all(client, sink, [{**again.json(), "statusCode": 200}])
+
+
+def test_worker_restarts(simulator, database, make_kaphila, sink):
+    """A worker that leaves, with a successor, before its list is through
+    gives up the rest in time: the client has its answer."""
+    kaphila = make_kaphila(
+        simulator,
+        database,
+        {
+            "calls.originate_timeout_ms": 2000,
+            "supervision.drain_timeout_s": 8,
+        },
+    )
+    kaphila.allow_restarts()
+    client = kaphila.client(credits=2000)
+    # nothing is heard of any call: each window takes two seconds
+    simulator.fault("drop_request", at="originate", count=2000)
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(client.batch, bodies(1000, sink, "10"))
+        worker = kaphila.wait_log(r"worker\.(\d)\[\d+\] call accepted")[1]
+        kaphila.ctl("restart", "worker", worker)
+        codes = [a["code"] for a in results(answer.result())]
+    begun = codes.count("TELEPHONY_TIMEOUT")
+    assert WINDOW <= begun < 1000
+    assert codes[begun:] == ["DRAINING"] * (1000 - begun)
+    sink.wait_count("call.ended", begun)
 
 
 def test_half_closed_client(kaphila, sink):
