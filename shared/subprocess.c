@@ -23,7 +23,7 @@
 #include <event2/event.h>
 
 #define READ_STEP_BYTES 65536
-#define READ_STEPS_MAX 16 /* of one turn, so that others get theirs */
+#define ERRORS_STEPS_MAX 16 /* after its end: others may write on for ever */
 #define NICE_LEVEL 5
 #define CPU_SPARE_S 5 /* of processor time, beyond its deadline */
 #define FILES_MAX 64
@@ -186,14 +186,14 @@ on_deadline(evutil_socket_t fd KAP_UNUSED, short what KAP_UNUSED, void *arg)
 	kill_process(arg, -KAP_TIMEOUT);
 }
 
-/* What a dead process left in its pipes: no more than they hold. */
+/* What a dead process left in its pipes; of its output all, to the bound. */
 static void
 read_rest(struct subprocess *process)
 {
-	for (int i = 0; i < READ_STEPS_MAX && process->fds[PIPE_OUT] >= 0; i++)
-		if (!read_output(process))
-			break;
-	for (int i = 0; i < READ_STEPS_MAX && process->fds[PIPE_ERR] >= 0; i++)
+	while (process->fds[PIPE_OUT] >= 0 && read_output(process))
+		continue;
+	for (int i = 0; i < ERRORS_STEPS_MAX && process->fds[PIPE_ERR] >= 0;
+	     i++)
 		if (!read_errors(process))
 			break;
 }

@@ -190,6 +190,35 @@ test_much_data(void **state)
 	free(data);
 }
 
+/*
+ * All that it left in a large pipe is read, though it has ended before the
+ * first read; more than the bound is still too much.
+ */
+static void
+test_much_left_behind(void **state)
+{
+	static const char script[] = "fcntl(STDOUT, 1031, 1 << 20);"
+	    "syswrite(STDOUT, 'x' x 500000) == 500000 or die";
+	const char *const argv[] = { "/usr/bin/perl", "-e", script, NULL };
+	struct fixture *fixture = *state;
+	struct subprocess_request request = { .argv = argv,
+		.output_max_bytes = 500000, .finish = on_finish,
+		.arg = fixture };
+	siginfo_t info;
+
+	for (int i = 0; i < 2; i++) {
+		fixture->finished = 0;
+		assert_int_equal(subprocess_start(fixture->set, &request,
+		    NULL), 0);
+		assert_int_equal(waitid(P_ALL, 0, &info, WEXITED | WNOWAIT),
+		    0);
+		RUN_UNTIL(fixture->base, fixture->finished > 0);
+		assert_int_equal(fixture->rc, i == 0 ? 0 : -KAP_TOOBIG);
+		assert_true(i > 0 || fixture->output_len == 500000);
+		request.output_max_bytes--;
+	}
+}
+
 /* It ends before it has read all: no SIGPIPE, no hang. */
 static void
 test_reader_leaves(void **state)
@@ -312,6 +341,8 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_start_fails, set_up,
 		    tear_down),
 		cmocka_unit_test_setup_teardown(test_much_data, set_up,
+		    tear_down),
+		cmocka_unit_test_setup_teardown(test_much_left_behind, set_up,
 		    tear_down),
 		cmocka_unit_test_setup_teardown(test_reader_leaves, set_up,
 		    tear_down),
