@@ -46,6 +46,7 @@ on_drain(void *ctx, enum child_drain_reason reason KAP_UNUSED)
 {
 	struct recorder *recorder = ctx;
 
+	speech_sweep_end(recorder->sweep);
 	intake_drain(recorder->intake, on_drained, recorder);
 }
 

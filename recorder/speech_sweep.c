@@ -34,6 +34,7 @@ struct spoken {
 struct walk {
 	const char *dir;
 	int64_t now_s;
+	int64_t keep_s; /* what was used since stays */
 	struct spoken *files;
 	size_t count;
 	size_t size;
@@ -46,6 +47,7 @@ struct speech_sweep {
 	const struct config *config;
 	struct pool_task task;
 	bool busy;
+	bool ended;
 	int64_t due_ms;
 	/* the task's own while it is busy */
 	char dir[SPEECH_PATH_SIZE];
@@ -55,14 +57,27 @@ struct speech_sweep {
 };
 
 static bool
-is_recent(const struct walk *walk, const struct stat *st)
+was_used_since(const struct walk *walk, const struct stat *st, int64_t s)
 {
-	return st->st_mtim.tv_sec > walk->now_s - SPEECH_KEEP_S;
+	return st->st_mtim.tv_sec > walk->now_s - s;
+}
+
+/* Whether the open file is still the one that has the name. */
+static bool
+has_name(int fd, int folder_fd, const char *name)
+{
+	struct stat here;
+	struct stat there;
+
+	return fstat(fd, &here) == 0 &&
+	    fstatat(folder_fd, name, &there, AT_SYMLINK_NOFOLLOW) == 0 &&
+	    here.st_dev == there.st_dev && here.st_ino == there.st_ino;
 }
 
 /*
  * A lock that nobody holds is removed while it is held here, so whoever
- * opened it meanwhile finds that its name is gone.
+ * opened it meanwhile finds that its name is gone. One that was replaced
+ * before it was held here is another's.
  */
 static void
 remove_lock(const struct walk *walk, int folder_fd, const char *name)
@@ -73,6 +88,7 @@ remove_lock(const struct walk *walk, int folder_fd, const char *name)
 	if (fd < 0)
 		return;
 	if (flock(fd, LOCK_EX | LOCK_NB) == 0 &&
+	    has_name(fd, folder_fd, name) &&
 	    unlinkat(folder_fd, name, 0) == 0)
 		walk->outcome->leftovers++;
 	(void)close(fd);
@@ -85,7 +101,8 @@ note_spoken(struct walk *walk, const char *name, const struct stat *st)
 
 	walk->total_bytes += (uint64_t)st->st_size;
 	walk->outcome->kept++;
-	if (is_recent(walk, st) || walk->count == FILES_MAX)
+	if (was_used_since(walk, st, SPEECH_KEEP_LEAST_S) ||
+	    walk->count == FILES_MAX)
 		return 0;
 	if (walk->count == walk->size) {
 		const size_t size = walk->size == 0 ? FILES_FIRST :
@@ -118,7 +135,7 @@ look_at(struct walk *walk, int folder_fd, const char *name)
 		return 0;
 	if (kind == SPEECH_FILE_WAV)
 		return note_spoken(walk, name, &st);
-	if (is_recent(walk, &st))
+	if (was_used_since(walk, &st, SPEECH_KEEP_S))
 		return 0;
 	if (kind == SPEECH_FILE_LOCK)
 		remove_lock(walk, folder_fd, name);
@@ -182,7 +199,7 @@ remove_spoken(struct walk *walk, const struct spoken *file)
 
 	speech_cache_path(walk->dir, file->hash, SPEECH_FILE_WAV, path);
 	if (lstat(path, &st) == 0 &&
-	    (is_recent(walk, &st) || unlink(path) != 0))
+	    (was_used_since(walk, &st, walk->keep_s) || unlink(path) != 0))
 		return;
 	walk->total_bytes -= file->bytes;
 	walk->outcome->kept--;
@@ -199,6 +216,9 @@ speech_sweep_run(const char *dir, uint64_t max_bytes, int64_t now_s,
 
 	memset(outcome_out, 0, sizeof(*outcome_out));
 	rc = walk_all(&walk);
+	/* too many for the bound to be kept by patience */
+	walk.keep_s = walk.total_bytes / 2 > max_bytes ? SPEECH_KEEP_LEAST_S :
+	    SPEECH_KEEP_S;
 	if (walk.count > 0 && walk.total_bytes > max_bytes)
 		qsort(walk.files, walk.count, sizeof(*walk.files),
 		    compare_use);
@@ -240,7 +260,7 @@ done(void *arg)
 void
 speech_sweep_tick(struct speech_sweep *sweep)
 {
-	if (sweep->busy || clock_boot_ms() < sweep->due_ms)
+	if (sweep->busy || sweep->ended || clock_boot_ms() < sweep->due_ms)
 		return;
 	sweep->busy = true;
 	speech_cache_dir(sweep->config, sweep->dir);
@@ -249,6 +269,12 @@ speech_sweep_tick(struct speech_sweep *sweep)
 	sweep->task.done = done;
 	sweep->task.arg = sweep;
 	pool_submit(sweep->pool, &sweep->task);
+}
+
+void
+speech_sweep_end(struct speech_sweep *sweep)
+{
+	sweep->ended = true;
 }
 
 struct speech_sweep *

@@ -1,8 +1,9 @@
 /*
  * Keeps the folder of spoken texts small: what was used longest ago goes
  * first, until the rest is under its bound; what was used in the last minutes
- * stays whatever the bound says. What a dead process left unfinished goes
- * too. All of it may be made again, so nothing is ever lost by it.
+ * stays whatever the bound says, in the last minute alone where there is more
+ * than twice as much. What a dead process left unfinished goes too. All of it
+ * may be made again, so nothing is ever lost by it.
  */
 #ifndef KAP_RECORDER_SPEECH_SWEEP_H
 #define KAP_RECORDER_SPEECH_SWEEP_H
@@ -45,5 +46,8 @@ void speech_sweep_free(struct speech_sweep **sweep);
 
 /* Called often, from the loop: begins a sweep when one is due. */
 void speech_sweep_tick(struct speech_sweep *sweep);
+
+/* Begin no sweep from now on; one that is under way goes on. */
+void speech_sweep_end(struct speech_sweep *sweep);
 
 #endif

@@ -184,7 +184,7 @@ const struct config_key config_keys[] = {
 	    "the same folder as Asterisk sees it; empty: speech.dir"),
 	INT(speech, cache_max_mb, KEY_RELOADABLE, "256", 1, 1048576,
 	    "size that these files are kept under; what was used in the last "
-	    "15 minutes stays"),
+	    "15 minutes stays, over twice this size in the last minute"),
 	TEXT(speech, google_url, 0, "https://texttospeech.googleapis.com",
 	    "address of Google Cloud Text-to-Speech"),
 	TEXT(speech, google_key, KEY_SECRET, "", "its API key"),
@@ -194,9 +194,11 @@ const struct config_key config_keys[] = {
 	    "address of the public endpoint that gTTS uses"),
 	INT(speech, timeout_ms, KEY_RELOADABLE, "15000", 100, 120000,
 	    "milliseconds an engine has for one text"),
-	TEXT(speech, espeak_program, 0, "/usr/bin/espeak-ng", "espeak-ng"),
+	TEXT(speech, espeak_program, 0, "/usr/bin/espeak-ng",
+	    "espeak-ng, by its absolute path"),
 	TEXT(speech, ffmpeg_program, 0, "/usr/bin/ffmpeg",
-	    "ffmpeg, which converts what gtts and espeak make"),
+	    "ffmpeg, by its absolute path; it converts what gtts and espeak "
+	    "make"),
 	INT(speech, concurrency, KEY_RELOADABLE, "4", 1, 256,
 	    "texts that a worker makes at once"),
 

@@ -23,7 +23,8 @@
 #define SPEECH_SAMPLES_MIN 400      /* 50 ms: less is no speech */
 #define SPEECH_PCM_MAX (32U << 20)  /* bytes of one file: 35 minutes */
 #define SPEECH_WAV_HEAD 44
-#define SPEECH_KEEP_S (15 * 60)     /* what was used since is never removed */
+#define SPEECH_KEEP_S (15 * 60)     /* what was used since is not removed, */
+#define SPEECH_KEEP_LEAST_S 60      /* or, if there is far too much, since */
 #define SPEECH_HASH_SIZE 65         /* SHA-256 in hex, and its NUL */
 #define SPEECH_PATH_SIZE (CONFIG_TEXT_MAX + 80)
 

@@ -12,6 +12,7 @@
 
 #include <fcntl.h>
 #include <ftw.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -31,6 +32,23 @@ struct fixture {
 	char dir[64];
 	struct speech_sweep_outcome outcome;
 };
+
+/* The linker puts this in the place of flock(). */
+int __real_flock(int fd, int operation);
+int __wrap_flock(int fd, int operation);
+
+static const char *replaced; /* a file that another replaces just before */
+
+int
+__wrap_flock(int fd, int operation)
+{
+	if (replaced != NULL) {
+		assert_int_equal(unlink(replaced), 0);
+		(void)close(open(replaced, O_WRONLY | O_CREAT | O_EXCL, 0644));
+		replaced = NULL;
+	}
+	return __real_flock(fd, operation);
+}
 
 static int
 set_up(void **state)
@@ -145,7 +163,8 @@ test_recent_stays(void **state)
 		put_file(fixture, n, SPEECH_FILE_WAV, n <= 5 ?
 		    NOW_S - SPEECH_KEEP_S + 5 : OLD_S);
 	put_file(fixture, 11, SPEECH_FILE_WAV, NOW_S + 1000);
-	sweep(fixture, 1);
+	/* 11 of them are not over twice that */
+	sweep(fixture, 5 * FILE_BYTES + 500);
 	assert_int_equal(fixture->outcome.removed, 5);
 	assert_int_equal(fixture->outcome.kept, 6);
 	assert_int_equal(fixture->outcome.kept_bytes, 6 * FILE_BYTES);
@@ -180,6 +199,45 @@ test_leftovers(void **state)
 	assert_true(is_there(fixture, 5, SPEECH_FILE_LOCK));
 	speech_cache_unlock(fixture->dir, hash, &held);
 	assert_false(is_there(fixture, 5, SPEECH_FILE_LOCK));
+}
+
+/* Between the look at a lock and the hold on it another one took its name. */
+static void
+test_replaced_lock_stays(void **state)
+{
+	struct fixture *fixture = *state;
+	char path[SPEECH_PATH_SIZE];
+
+	put_file(fixture, 1, SPEECH_FILE_LOCK, OLD_S);
+	path_of(fixture, 1, SPEECH_FILE_LOCK, path);
+	replaced = path;
+	sweep(fixture, 1 << 20);
+	assert_null(replaced);
+	assert_true(is_there(fixture, 1, SPEECH_FILE_LOCK));
+	assert_int_equal(fixture->outcome.leftovers, 0);
+}
+
+/* Over twice the bound even what is recent goes, but for the last minute's. */
+static void
+test_far_too_much(void **state)
+{
+	struct fixture *fixture = *state;
+
+	for (unsigned n = 1; n <= 10; n++)
+		put_file(fixture, n, SPEECH_FILE_WAV, n <= 7 ?
+		    NOW_S - SPEECH_KEEP_LEAST_S - 10 - n : NOW_S - 5);
+	/* twice the bound is not over it */
+	sweep(fixture, 5 * FILE_BYTES);
+	assert_int_equal(fixture->outcome.removed, 0);
+	sweep(fixture, 5 * FILE_BYTES - 500);
+	assert_int_equal(fixture->outcome.removed, 6);
+	for (unsigned n = 1; n <= 10; n++)
+		assert_true(is_there(fixture, n, SPEECH_FILE_WAV) ==
+		    (n == 1 || n > 7));
+	sweep(fixture, 1);
+	assert_int_equal(fixture->outcome.kept, 3);
+	for (unsigned n = 8; n <= 10; n++)
+		assert_true(is_there(fixture, n, SPEECH_FILE_WAV));
 }
 
 static void
@@ -226,6 +284,15 @@ test_tick(void **state)
 	(void)snprintf(config.speech.dir, CONFIG_TEXT_MAX, "%s",
 	    fixture->dir);
 	config.speech.cache_max_mb = 0;
+	sweeper = speech_sweep_new(pool, &config);
+	/* one that is ended begins none: all that it did is waited for below */
+	put_file(fixture, 4, SPEECH_FILE_WAV, OLD_S);
+	speech_sweep_end(sweeper);
+	speech_sweep_tick(sweeper);
+	pool_free(&pool);
+	assert_true(is_there(fixture, 4, SPEECH_FILE_WAV));
+	speech_sweep_free(&sweeper);
+	pool = pool_new(base, 1);
 	for (unsigned n = 1; n <= 3; n++)
 		put_file(fixture, n, SPEECH_FILE_WAV, clock_wall_ms() / 1000 -
 		    (n <= 2 ? SPEECH_KEEP_S + 5 : 0));
@@ -248,6 +315,8 @@ main(void)
 		TEST(test_oldest_first),
 		TEST(test_recent_stays),
 		TEST(test_leftovers),
+		TEST(test_replaced_lock_stays),
+		TEST(test_far_too_much),
 		TEST(test_others_files_stay),
 		TEST(test_tick),
 	};
