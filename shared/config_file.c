@@ -15,6 +15,7 @@
 #include <ini.h>
 
 #include "config_keys.h"
+#include "speech_cache.h"
 
 #define PEPPER_MIN 32 /* characters */
 #define SPEECH_DIR_MAX 180 /* of a play's media, CALL_PLAY_MEDIA_SIZE */
@@ -262,19 +263,51 @@ check_engines(struct parse *parse)
 }
 
 /* It becomes a part of what Asterisk is asked to play. */
-static int
-check_speech_dir(struct parse *parse, const char *key, const char *dir)
+static bool
+is_speech_dir(const char *dir)
 {
 	static const char allowed[] = "abcdefghijklmnopqrstuvwxyz"
 	    "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-";
 
-	if (dir[0] == '\0' || (dir[0] == '/' &&
-	    strspn(dir, allowed) == strlen(dir) &&
-	    strlen(dir) <= SPEECH_DIR_MAX))
+	return dir[0] == '/' && strspn(dir, allowed) == strlen(dir) &&
+	    strlen(dir) <= SPEECH_DIR_MAX;
+}
+
+static int
+check_speech_dir(struct parse *parse, const char *key, const char *dir)
+{
+	if (dir[0] == '\0' || is_speech_dir(dir))
 		return 0;
 	return blame(parse, key, NULL, "%s must be an absolute path of at "
 	    "most %d letters, digits, '/', '.', '_' and '-'", key,
 	    SPEECH_DIR_MAX);
+}
+
+/* The folder under data_dir, where there is speech and no other is set. */
+static int
+check_default_dir(struct parse *parse)
+{
+	const struct config *config = parse->config;
+	char dir[SPEECH_PATH_SIZE];
+
+	if (config->speech.engines[0] == '\0' ||
+	    config->speech.dir[0] != '\0' ||
+	    config->speech.asterisk_dir[0] != '\0')
+		return 0;
+	speech_cache_dir(config, dir);
+	if (is_speech_dir(dir))
+		return 0;
+	return blame(parse, "node.data_dir", NULL, "speech.dir must be set: "
+	    "Asterisk can't be asked to play from %.100s", dir);
+}
+
+/* An empty one is an engine that isn't there. */
+static int
+check_program(struct parse *parse, const char *key, const char *path)
+{
+	if (path[0] == '\0' || path[0] == '/')
+		return 0;
+	return blame(parse, key, NULL, "%s must be an absolute path", key);
 }
 
 static int
@@ -283,10 +316,15 @@ check_speech(struct parse *parse)
 	const struct config *config = parse->config;
 
 	if (check_engines(parse) != 0 ||
-	    check_speech_dir(parse, "speech.dir", config->speech.dir) != 0)
+	    check_speech_dir(parse, "speech.dir", config->speech.dir) != 0 ||
+	    check_speech_dir(parse, "speech.asterisk_dir",
+	        config->speech.asterisk_dir) != 0 ||
+	    check_default_dir(parse) != 0 ||
+	    check_program(parse, "speech.espeak_program",
+	        config->speech.espeak_program) != 0)
 		return -KAP_INVAL;
-	return check_speech_dir(parse, "speech.asterisk_dir",
-	    config->speech.asterisk_dir);
+	return check_program(parse, "speech.ffmpeg_program",
+	    config->speech.ffmpeg_program);
 }
 
 /* Rules that span keys, and forms that the table can't say. */

@@ -8,30 +8,24 @@
 #include "api_fields.h"
 #include "shared/amd_words.h"
 #include "shared/net_guard.h"
+#include "speech_voice.h"
 
 static_assert(sizeof(((struct api_key *)NULL)->default_caller_id) ==
     CALL_NUMBER_SIZE, "a default caller id is a number like any other");
 
-#define LOWER "abcdefghijklmnopqrstuvwxyz"
-#define UPPER "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-#define DIGITS "0123456789"
-
-/* "en-US-Neural2-A", "cmn-CN-Wavenet-A", "es-419-Standard-A" */
+/*
+ * "en-US-Neural2-A", "cmn-CN-Wavenet-A", "es-419-Standard-A": what can be
+ * spoken, and names more than a language and its region.
+ */
 static bool
 is_voice(const char *text)
 {
-	const size_t language = strspn(text, LOWER);
-	size_t region;
+	struct speech_voice voice;
 
-	if (language < 2 || language > 3 || text[language] != '-' ||
-	    strlen(text) > CALL_VOICE_MAX)
-		return false;
-	text += language + 1;
-	region = strspn(text, UPPER DIGITS);
-	if (region < 2 || region > 3 || text[region] != '-')
-		return false;
-	text += region + 1;
-	return *text != '\0' && text[strspn(text, LOWER UPPER DIGITS "-")] == '\0';
+	return strlen(text) <= CALL_VOICE_MAX &&
+	    speech_voice_parse(text, &voice) == 0 &&
+	    voice.region[0] != '\0' &&
+	    strlen(voice.name) > strlen(voice.tag) + 1;
 }
 
 static int

@@ -117,6 +117,13 @@ static const struct body_row bodies[] = {
 	{ "{" N ",\"voiceName\":\"../../x\"}", API_INVALID_PARAMETER,
 	    "voiceName" },
 	{ "{" N ",\"voiceName\":\"en-US-\"}", API_INVALID_PARAMETER, NULL },
+	{ "{" N ",\"voiceName\":\"es-419-Standard-A\"}", API_OK, NULL },
+	{ "{" N ",\"voiceName\":\"en-US\"}", API_INVALID_PARAMETER, NULL },
+	/* regions that no engine could be asked for */
+	{ "{" N ",\"voiceName\":\"en-USA-Name\"}", API_INVALID_PARAMETER,
+	    "voiceName" },
+	{ "{" N ",\"voiceName\":\"en-U5-Name\"}", API_INVALID_PARAMETER,
+	    "voiceName" },
 	{ "{" N ",\"ringTimeout\":\"20\"}", API_OK, NULL },
 	{ "{" N ",\"ringTimeout\":\"20x\"}", API_INVALID_PARAMETER,
 	    "ringTimeout" },

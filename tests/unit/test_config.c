@@ -162,6 +162,16 @@ test_faults(void **state KAP_UNUSED)
 		{ "speech in a folder that is two media", REQUIRED
 		    "[speech]\nasterisk_dir = /a,sound:b\n",
 		    ":6: speech.asterisk_dir must be an absolute path" },
+		{ "speech under a data_dir that Asterisk can't be told",
+		    REQUIRED "[node]\ndata_dir = /srv/a b\n",
+		    ":6: speech.dir must be set: Asterisk can't be asked to "
+		    "play from /srv/a b/speech" },
+		{ "a program by its name", REQUIRED
+		    "[speech]\nespeak_program = espeak-ng\n",
+		    ":6: speech.espeak_program must be an absolute path" },
+		{ "another", REQUIRED
+		    "[speech]\nffmpeg_program = bin/ffmpeg\n",
+		    ":6: speech.ffmpeg_program must be an absolute path" },
 		{ "text too long", "[asterisk]\nuser = " HUNDRED HUNDRED HUNDRED
 		    HUNDRED HUNDRED HUNDRED "\n", ":2: " },
 	};
