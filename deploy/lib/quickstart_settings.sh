@@ -10,15 +10,18 @@ declare -rA SETTING_OPTION=([--http-port]=HTTP_PORT [--admin-port]=ADMIN_PORT
 	[--port-base]=PORT_BASE [--asterisk]=ASTERISK_VERSION
 	[--pgurl]=OWN_PGURL [--ari-url]=OWN_ARI_URL [--ari-user]=ARI_USER
 	[--ari-password]=OWN_ARI_PASSWORD [--recording-dir]=OWN_RECORDING_DIR
+	[--speech-dir]=OWN_SPEECH_DIR [--speech-seen]=OWN_SPEECH_SEEN
 	[--trunk]=TRUNK)
 declare -rA SETTING_VARIABLE=([KAPHILA_PGURL]=OWN_PGURL
 	[KAPHILA_ARI_URL]=OWN_ARI_URL [KAPHILA_ARI_USER]=ARI_USER
 	[KAPHILA_ARI_PASSWORD]=OWN_ARI_PASSWORD
-	[KAPHILA_RECORDING_DIR]=OWN_RECORDING_DIR [KAPHILA_TRUNK]=TRUNK)
+	[KAPHILA_RECORDING_DIR]=OWN_RECORDING_DIR
+	[KAPHILA_SPEECH_DIR]=OWN_SPEECH_DIR
+	[KAPHILA_SPEECH_SEEN]=OWN_SPEECH_SEEN [KAPHILA_TRUNK]=TRUNK)
 declare -rA SETTING_DEFAULT=([HTTP_PORT]=3000 [ADMIN_PORT]=3001
 	[PORT_BASE]=15060 [ASTERISK_VERSION]=22 [ARI_USER]=kaphila
 	[TRUNK]=carrier [OWN_PGURL]='' [OWN_ARI_URL]='' [OWN_ARI_PASSWORD]=''
-	[OWN_RECORDING_DIR]='')
+	[OWN_RECORDING_DIR]='' [OWN_SPEECH_DIR]='' [OWN_SPEECH_SEEN]='')
 
 # Read them: those of the last start, then the environment, then the options.
 settings_read() {
@@ -82,6 +85,10 @@ settings_check() {
 	if [[ -n $OWN_ARI_URL && -z $OWN_RECORDING_DIR ]]; then
 		die 'an Asterisk of your own needs --recording-dir too'
 	fi
+	if [[ -n $OWN_ARI_URL && -z $OWN_SPEECH_DIR ]]; then
+		die 'an Asterisk of your own needs --speech-dir too, a folder' \
+			'that its user can read'
+	fi
 }
 
 # What follows from the settings.
@@ -120,7 +127,7 @@ state_read() {
 
 state_settings() {
 	printf '%s ' "$PORT_BASE" "$ASTERISK_VERSION" "$OWN_PGURL" \
-		"$OWN_ARI_URL" "$TRUNK"
+		"$OWN_ARI_URL" "$TRUNK" "$OWN_SPEECH_DIR" "$OWN_SPEECH_SEEN"
 }
 
 state_write() {
