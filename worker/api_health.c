@@ -11,6 +11,7 @@
 #include "shared/clock.h"
 #include "shared/stats.h"
 #include "shared/stats_text.h"
+#include "speech_engine.h"
 
 #define SERVICE_NAME "Kaphila API Telephony API"
 #define API_VERSION "2.0.0" /* of the API's reference, not of this program */
@@ -33,6 +34,7 @@ void
 api_health(struct http_request *req, void *ctx)
 {
 	struct api *api = ctx;
+	char engines[SPEECH_LABELS_SIZE];
 	cJSON *tree = cJSON_CreateObject();
 	cJSON *stats;
 	cJSON *features;
@@ -48,7 +50,8 @@ api_health(struct http_request *req, void *ctx)
 	(void)cJSON_AddStringToObject(features, "recording", "bridge-only");
 	(void)cJSON_AddStringToObject(features, "amd",
 	    api->has_amd ? "enhanced" : "none");
-	(void)cJSON_AddStringToObject(features, "tts", "none");
+	speech_engines_describe(api->config, engines);
+	(void)cJSON_AddStringToObject(features, "tts", engines);
 	(void)cJSON_AddStringToObject(features, "playback", "bridge-safe");
 	http_reply_json(req, 200, tree);
 }

@@ -28,6 +28,7 @@
 #include "shared/speech_cache.h"
 #include "shared/stats.h"
 #include "shared/subprocess.h"
+#include "worker/speech_check.h"
 #include "worker/speech_engine.h"
 #include "worker/speech_google_token.h"
 #include "worker/speech_text.h"
@@ -38,6 +39,7 @@
 #define WAITERS_MAX 8192 /* of all jobs */
 #define LOCK_POLL_MS 50
 #define REST_MS 10000    /* an engine that failed is tried last so long */
+#define FILE_QUIET_MS 10000 /* between two log lines about files */
 #define HTTP_CONCURRENCY 512
 #define HTTP_PER_HOST 64
 
@@ -64,6 +66,7 @@ struct job {
 	unsigned at; /* in `order` */
 	char hash[SPEECH_HASH_SIZE]; /* of this engine's file */
 	int lock_fd;                 /* -1: not held */
+	bool waited;                 /* for another one's lock on it */
 	struct speech_run *run;      /* NULL unless it speaks */
 	int64_t begun_us;
 	struct event *step_timer;    /* the next look at the lock, or the
@@ -77,7 +80,7 @@ TAILQ_HEAD(job_list, job);
 /* An engine and how it did. Times are of the boot clock. */
 struct engine_state {
 	const struct speech_engine *engine;
-	int64_t rests_until_ms;
+	int64_t rests_until_ms; /* 0: it worked the last time */
 	int64_t quiet_until_ms; /* its failures are not logged */
 };
 
@@ -93,6 +96,7 @@ struct speech {
 	unsigned job_count;
 	unsigned running; /* jobs that are not JOB_QUEUED */
 	unsigned waiter_count;
+	int64_t files_quiet_until_ms; /* their failures are not logged */
 	bool starting; /* start_queued() is under way */
 	bool closing;
 };
@@ -238,9 +242,17 @@ count_engine(const struct speech_engine *engine, bool made)
 	stats_add(made ? counters[i].made : counters[i].failed, 1);
 }
 
+static void
+try_next(struct job *job)
+{
+	drop_run(job);
+	job->at++;
+	step(job);
+}
+
 /*
  * On to the next engine. One that only can't speak this text or voice does
- * not rest for it. Either is logged once in a while.
+ * not rest for it: it works. Either is logged once in a while.
  */
 static void
 on_engine_failed(struct job *job, int rc, const char *error)
@@ -256,20 +268,23 @@ on_engine_failed(struct job *job, int rc, const char *error)
 		        kap_strerror(rc)));
 		state->quiet_until_ms = now_ms + REST_MS;
 	}
-	if (rc != -KAP_INVAL)
-		state->rests_until_ms = now_ms + REST_MS;
-	drop_run(job);
-	job->at++;
-	step(job);
+	state->rests_until_ms = rc == -KAP_INVAL ? 0 : now_ms + REST_MS;
+	try_next(job);
 }
 
 /* No engine is to blame. */
 static void
 on_file_failed(struct job *job, int rc)
 {
-	log_warn("can't write a spoken text",
-	    LOG_S("folder", job->speech->dir),
-	    LOG_S("error", kap_strerror(rc)));
+	struct speech *speech = job->speech;
+	const int64_t now_ms = clock_boot_ms();
+
+	if (speech->files_quiet_until_ms <= now_ms) {
+		log_warn("can't write a spoken text",
+		    LOG_S("folder", speech->dir),
+		    LOG_S("error", kap_strerror(rc)));
+		speech->files_quiet_until_ms = now_ms + FILE_QUIET_MS;
+	}
 	finish_job(job, rc == -KAP_DENIED ? -KAP_IO : rc);
 }
 
@@ -301,11 +316,16 @@ on_engine_done(void *arg, int rc, struct evbuffer *pcm, const char *error)
 	finish_job(job, 0);
 }
 
-/* Its lock is held. */
+/*
+ * Its lock is held. Whether it works again after a rest is found out by one
+ * job alone: for the others it rests on.
+ */
 static void
 start_engine(struct job *job)
 {
-	const struct speech_engine *engine = engine_of(job)->engine;
+	struct engine_state *state = engine_of(job);
+	const struct speech_engine *engine = state->engine;
+	const int64_t now_ms = clock_boot_ms();
 	const struct speech_order order = {
 		.voice = &job->voice,
 		.text = job->text,
@@ -317,6 +337,8 @@ start_engine(struct job *job)
 
 	job->state = JOB_SPEAKING;
 	job->begun_us = clock_mono_us();
+	if (state->rests_until_ms != 0 && state->rests_until_ms <= now_ms)
+		state->rests_until_ms = now_ms + REST_MS;
 	rc = engine->start(&job->speech->tools, &order, &job->run);
 	if (rc == 0) {
 		set_timer(job->step_timer,
@@ -330,7 +352,11 @@ start_engine(struct job *job)
 
 /* --- the way of a job ---------------------------------------------------- */
 
-/* Become the only one who makes it; until then look for what others made. */
+/*
+ * Become the only one who makes it; until then look for what others made. Who
+ * had it before and made nothing has found out that the engine doesn't work:
+ * it is not tried once more by each who waited, if there is another.
+ */
 static void
 try_lock(struct job *job)
 {
@@ -339,14 +365,18 @@ try_lock(struct job *job)
 
 	if (rc >= 0)
 		job->lock_fd = rc;
-	if (rc == -KAP_AGAIN)
+	if (rc == -KAP_AGAIN) {
+		job->waited = true;
 		set_timer(job->step_timer, LOCK_POLL_MS);
-	else if (rc < 0)
+	} else if (rc < 0) {
 		on_file_failed(job, rc);
-	else if (speech_cache_hit(dir, job->hash))
+	} else if (speech_cache_hit(dir, job->hash)) {
 		finish_job(job, 0);
-	else
+	} else if (job->waited && job->at + 1 < job->speech->engine_count) {
+		try_next(job);
+	} else {
 		start_engine(job);
+	}
 }
 
 /* Set job->hash for its engine. */
@@ -399,6 +429,7 @@ step(struct job *job)
 		speech->running++;
 	}
 	job->state = JOB_LOCKING;
+	job->waited = false;
 	try_lock(job);
 }
 
@@ -567,9 +598,11 @@ speech_new(struct event_base *base, const struct config *config)
 	speech->config = config;
 	TAILQ_INIT(&speech->jobs);
 	choose_folders(speech);
+	speech_check(config);
 	speech->engine_count = speech_engines(config, engines);
 	for (unsigned i = 0; i < speech->engine_count; i++)
 		speech->engines[i].engine = engines[i];
+	speech->tools.base = base;
 	speech->tools.config = config;
 	speech->tools.http = http_client_new(base, &options);
 	speech->tools.programs = subprocess_set_new(base);

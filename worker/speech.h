@@ -31,7 +31,8 @@ struct speech;
 typedef void speech_done_fn(void *arg, int rc, const char *media);
 
 /*
- * One for a worker. Opens nothing and starts nothing.
+ * One for a worker. Opens nothing and starts nothing; what of the
+ * configuration can't work is logged.
  *
  * base, config  borrowed, outlive the result. Of the section [speech] the
  *               keys that a reload takes over are read anew for each text.
@@ -54,8 +55,8 @@ void speech_free(struct speech **speech);
  * voice_name  "en-US-Neural2-A": a language and a voice of it, or "en-US";
  *             NULL or "": the reference's default
  * text        UTF-8, 1..SPEECH_TEXT_MAX bytes, not blank; spoken as plain
- *             text, whatever it looks like; control characters are blanks.
- *             Copied.
+ *             text, whatever it looks like; control characters are blanks,
+ *             but for a line's end. Copied.
  *
  * Returns 0: done() was or will be called; -KAP_INVAL (no such form of a
  * voice's name, or of a text), -KAP_NOMEM or -KAP_GONE (from within

@@ -1,6 +1,6 @@
 /*
  * Decoders between engines and the cache. What comes in is never trusted: it
- * is bounded, and either exactly of the form that is stored or refused.
+ * is bounded, and either exactly of the form that is stored or not taken.
  */
 #include "worker/speech_audio.h"
 
@@ -161,10 +161,10 @@ speech_audio_wav(struct evbuffer *wav, struct evbuffer *pcm)
 	file = sf_open_virtual(&io, SFM_READ, &info, &memory);
 	if (file == NULL)
 		return -KAP_PROTO;
-	if ((info.format & SF_FORMAT_TYPEMASK) == SF_FORMAT_WAV &&
-	    (info.format & SF_FORMAT_SUBMASK) == SF_FORMAT_PCM_16 &&
-	    info.channels == 1 && info.samplerate == SPEECH_RATE_HZ)
-		rc = read_samples(file, pcm);
+	if ((info.format & SF_FORMAT_TYPEMASK) == SF_FORMAT_WAV)
+		rc = (info.format & SF_FORMAT_SUBMASK) == SF_FORMAT_PCM_16 &&
+		    info.channels == 1 && info.samplerate == SPEECH_RATE_HZ ?
+		    read_samples(file, pcm) : -KAP_STATE;
 	(void)sf_close(file);
 	return rc;
 }

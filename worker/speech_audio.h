@@ -25,10 +25,10 @@ KAP_MUST_USE int speech_audio_base64(const char *text, size_t len,
     struct evbuffer *out);
 
 /*
- * Append the samples of a WAV that is in memory. It has to be 8 kHz, mono,
- * 16-bit.
+ * Append the samples of a WAV that is in memory.
  *
- * Returns 0; -KAP_PROTO for anything else; -KAP_NOMEM; -KAP_TOOBIG.
+ * Returns 0; -KAP_STATE for one that isn't 8 kHz, mono, 16-bit: it has to be
+ * converted; -KAP_PROTO for anything else; -KAP_NOMEM; -KAP_TOOBIG.
  */
 KAP_MUST_USE int speech_audio_wav(struct evbuffer *wav, struct evbuffer *pcm);
 

@@ -7,6 +7,7 @@
 #define KAP_WORKER_SPEECH_ENGINE_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 #include "shared/config.h"
 #include "shared/errors.h"
@@ -15,10 +16,12 @@
 #include "worker/speech_voice.h"
 
 struct evbuffer;
+struct event_base;
 struct speech_google_token;
 
 /* What engines work with; borrowed, outlives all that they start. */
 struct speech_tools {
+	struct event_base *base;
 	const struct config *config;
 	struct http_client *http;
 	struct subprocess_set *programs;
@@ -50,7 +53,9 @@ struct speech_order {
 struct speech_run;
 
 struct speech_engine {
-	const char *name;
+	const char *name;  /* in the configuration, and of its files */
+	const char *label; /* what clients are told (/health) */
+	const char *needs; /* its keys, for the log */
 	/* Whether the configuration has all that it needs. */
 	bool (*usable)(const struct config *config);
 	/* What of the voice matters to it: voices of the same name are one. */
@@ -77,6 +82,21 @@ extern const struct speech_engine speech_espeak;
 #define SPEECH_ENGINES_MAX 3
 unsigned speech_engines(const struct config *config,
     const struct speech_engine *out[SPEECH_ENGINES_MAX]);
+
+/*
+ * What an engine's name in speech.engines stands for; NULL: nothing.
+ * `len` bytes at `name` count.
+ */
+const struct speech_engine *speech_engine_find(const char *name, size_t len);
+
+/* The usable engines as /health tells them, "none" if there is none. */
+#define SPEECH_LABELS_SIZE 64 /* "google-cloud-fallback-gtts" */
+void speech_engines_describe(const struct config *config,
+    char out[SPEECH_LABELS_SIZE]);
+
+/* A configured address, with or without a '/' at its end, and a path. */
+void speech_engine_url(const char *address, const char *path, char *out,
+    size_t size);
 
 /* Where an engine stands in the statistics, 0..SPEECH_ENGINES_MAX - 1. */
 unsigned speech_engine_index(const struct speech_engine *engine);

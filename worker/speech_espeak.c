@@ -139,6 +139,8 @@ espeak_cancel(struct speech_run *run)
 
 const struct speech_engine speech_espeak = {
 	.name = "espeak",
+	.label = "espeak-ng",
+	.needs = "speech.espeak_program and speech.ffmpeg_program",
 	.usable = espeak_usable,
 	.voice = speech_voice_espeak,
 	.start = espeak_start,

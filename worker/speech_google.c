@@ -1,7 +1,7 @@
 /*
  * Google Cloud Text-to-Speech, REST v1: text:synthesize with samples as they
- * are stored, so nothing has to be converted. One request takes 5,000 bytes
- * of text, so a long one goes in pieces, one after the other.
+ * are stored, so mostly nothing has to be converted. One request takes 5,000
+ * bytes of text, so a long one goes in pieces, one after the other.
  */
 #include "worker/speech_engine.h"
 
@@ -18,7 +18,8 @@
 #include "worker/speech_text.h"
 
 #define PIECE_BYTES 4800
-#define URL_SIZE (CONFIG_TEXT_MAX + 32)
+#define PATH "/v1/text:synthesize"
+#define URL_SIZE (CONFIG_TEXT_MAX + sizeof(PATH))
 #define HEADER_COUNT 2
 
 struct speech_run {
@@ -28,6 +29,7 @@ struct speech_run {
 	struct evbuffer *pcm;
 	struct google_token_wait *wait;
 	struct http_transfer *transfer;
+	struct subprocess *process;
 	char *body;
 	char auth[GOOGLE_TOKEN_MAX + 32];
 	const char *headers[HEADER_COUNT];
@@ -86,7 +88,7 @@ make_body(struct speech_run *run)
 	char *body;
 
 	(void)snprintf(text, sizeof(text), "%.*s", (int)len,
-	    piece + strspn(piece, " "));
+	    piece + strspn(piece, " \n"));
 	part = cJSON_AddObjectToObject(tree, "input");
 	(void)cJSON_AddStringToObject(part, "text", text);
 	part = cJSON_AddObjectToObject(tree, "voice");
@@ -102,7 +104,12 @@ make_body(struct speech_run *run)
 	return body;
 }
 
-/* The sound of one answer, appended to what there is. */
+static void on_converted(void *arg, const struct subprocess_result *result);
+
+/*
+ * The sound of one answer, appended to what there is. Returns 0 also where
+ * run->process will append it.
+ */
 static int
 take_sound(struct speech_run *run, const char *body, size_t body_len)
 {
@@ -117,23 +124,55 @@ take_sound(struct speech_run *run, const char *body, size_t body_len)
 	cJSON_Delete(tree);
 	if (rc == 0)
 		rc = speech_audio_wav(wav, run->pcm);
+	if (rc == -KAP_STATE)
+		rc = speech_audio_convert(run->tools, "wav", wav,
+		    on_converted, run, &run->process);
 	if (wav != NULL)
 		evbuffer_free(wav);
 	return rc;
 }
 
-/* "status 400: Voice 'en-US-X' does not exist." */
-static void
-describe_refusal(const struct http_result *result, char *out, size_t size)
+static const char *
+string_of(const cJSON *tree, const char *name)
+{
+	const char *text = cJSON_GetStringValue(
+	    cJSON_GetObjectItemCaseSensitive(tree, name));
+
+	return text != NULL ? text : "";
+}
+
+/* google.rpc.ErrorInfo among the details, or the words of older answers. */
+static bool
+blames_key(const cJSON *error)
+{
+	const cJSON *detail;
+
+	cJSON_ArrayForEach(detail,
+	    cJSON_GetObjectItemCaseSensitive(error, "details"))
+	{
+		if (strncmp(string_of(detail, "reason"), "API_KEY_", 8) == 0)
+			return true;
+	}
+	return strstr(string_of(error, "message"), "API key") != NULL;
+}
+
+/*
+ * Put "status 400: Voice 'en-US-X' does not exist." into `out`. Of all that
+ * is refused only this is the text's or the voice's fault.
+ */
+static int
+judge_refusal(const struct http_result *result, char *out, size_t size)
 {
 	cJSON *tree = cJSON_ParseWithLength(result->body, result->body_len);
-	const char *message = cJSON_GetStringValue(
-	    cJSON_GetObjectItemCaseSensitive(
-	        cJSON_GetObjectItemCaseSensitive(tree, "error"), "message"));
+	const cJSON *error = cJSON_GetObjectItemCaseSensitive(tree, "error");
+	const char *message = string_of(error, "message");
+	const int rc = result->status == 400 && !blames_key(error) ?
+	    -KAP_INVAL : -KAP_DENIED;
 
 	(void)snprintf(out, size, "status %u%s%.120s", result->status,
-	    message != NULL ? ": " : "", message != NULL ? message : "");
+	    message[0] != '\0' ? ": " : "", message);
 	cJSON_Delete(tree);
+	return rc;
 }
 
 static int
@@ -153,31 +192,60 @@ judge(struct speech_run *run, const struct http_result *result, char *error,
 			    "an answer without its sound");
 		return rc;
 	}
-	describe_refusal(result, error, size);
 	if (result->status == 401 && run->tools->token != NULL)
 		speech_google_token_forget(run->tools->token);
-	return result->status == 400 ? -KAP_INVAL : -KAP_DENIED;
+	return judge_refusal(result, error, size);
 }
 
 static int send_piece(struct speech_run *run);
+
+/* A piece is spoken: the next one, or the end. */
+static void
+go_on(struct speech_run *run)
+{
+	int rc = 0;
+
+	if (*run->next != '\0') {
+		rc = send_piece(run);
+		if (rc == 0)
+			return;
+	}
+	finish(run, rc, rc == 0 ? "" : kap_strerror(rc));
+}
+
+static void
+on_converted(void *arg, const struct subprocess_result *result)
+{
+	struct speech_run *run = arg;
+	int rc = result->rc;
+	char error[SUBPROCESS_ERRORS_MAX + 40];
+
+	run->process = NULL;
+	if (rc == 0 && evbuffer_add_buffer(run->pcm, result->output) != 0)
+		rc = -KAP_NOMEM;
+	if (rc == 0) {
+		go_on(run);
+		return;
+	}
+	(void)snprintf(error, sizeof(error), "ffmpeg: %s",
+	    result->errors[0] != '\0' ? result->errors : kap_strerror(rc));
+	finish(run, rc, error);
+}
 
 static void
 on_answer(void *arg, const struct http_result *result)
 {
 	struct speech_run *run = arg;
 	char error[200] = "";
-	int rc = judge(run, result, error, sizeof(error));
+	const int rc = judge(run, result, error, sizeof(error));
 
 	run->transfer = NULL;
 	cJSON_free(run->body);
 	run->body = NULL;
-	if (rc == 0 && *run->next != '\0') {
-		rc = send_piece(run);
-		if (rc == 0)
-			return;
-		(void)snprintf(error, sizeof(error), "%s", kap_strerror(rc));
-	}
-	finish(run, rc, error);
+	if (rc != 0)
+		finish(run, rc, error);
+	else if (run->process == NULL)
+		go_on(run);
 }
 
 static int
@@ -199,8 +267,8 @@ send_piece(struct speech_run *run)
 		return -KAP_NOMEM;
 	request.body = run->body;
 	request.body_len = strlen(run->body);
-	(void)snprintf(url, sizeof(url), "%s/v1/text:synthesize",
-	    run->tools->config->speech.google_url);
+	speech_engine_url(run->tools->config->speech.google_url, PATH, url,
+	    sizeof(url));
 	return http_client_send(run->tools->http, &request, &run->transfer);
 }
 
@@ -268,13 +336,16 @@ static void
 google_cancel(struct speech_run *run)
 {
 	speech_google_token_cancel(&run->wait);
-	if (run->transfer != NULL)
-		http_client_cancel(&run->transfer);
+	http_client_cancel(&run->transfer);
+	subprocess_cancel(&run->process);
 	free_run(run);
 }
 
 const struct speech_engine speech_google = {
 	.name = "google",
+	.label = "google-cloud",
+	.needs = "speech.google_url, and speech.google_key or "
+	         "speech.google_token_file",
 	.usable = google_usable,
 	.voice = google_voice,
 	.start = google_start,

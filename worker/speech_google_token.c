@@ -160,6 +160,14 @@ make_claims(const struct key_file *key, int64_t now_s)
 	return tree;
 }
 
+/* A key that wants a password is of no use; OpenSSL would ask the terminal. */
+static int
+refuse_password(char *out KAP_UNUSED, int size KAP_UNUSED,
+    int for_writing KAP_UNUSED, void *arg KAP_UNUSED)
+{
+	return -1;
+}
+
 /* Sign with RS256. Returns the signature's length in base64, or 0. */
 static size_t
 sign(const char *pem, const char *text, char out[PART_SIZE])
@@ -168,7 +176,7 @@ sign(const char *pem, const char *text, char out[PART_SIZE])
 	size_t len = sizeof(signature);
 	BIO *bio = BIO_new_mem_buf(pem, -1);
 	EVP_PKEY *key = bio != NULL ?
-	    PEM_read_bio_PrivateKey(bio, NULL, NULL, NULL) : NULL;
+	    PEM_read_bio_PrivateKey(bio, NULL, refuse_password, NULL) : NULL;
 	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
 	size_t encoded = 0;
 

@@ -5,17 +5,13 @@
 #include "worker/speech_text.h"
 
 #include <stdbool.h>
-#include <stdint.h>
 #include <string.h>
 
 #define CODE_MAX 0x10FFFFU
+#define BLANKS " \n" /* all that there are in a clean text */
 
-/*
- * Decode the character at `text`. Returns its length in bytes, 1..4, or 0
- * for what is no UTF-8 (RFC 3629).
- */
-static size_t
-decode(const char *text, uint32_t *code_out)
+size_t
+speech_text_decode(const char *text, uint32_t *code_out)
 {
 	static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
 	const unsigned char *at = (const unsigned char *)text;
@@ -45,28 +41,34 @@ static bool
 is_blank(uint32_t code)
 {
 	return code <= 0x20 || (code >= 0x7f && code <= 0xa0) ||
-	    code == 0x2028 || code == 0x2029 || code == 0x3000 ||
-	    code == 0xfeff;
+	    code == 0x1680 || (code >= 0x2000 && code <= 0x200a) ||
+	    code == 0x2028 || code == 0x2029 || code == 0x202f ||
+	    code == 0x205f || code == 0x3000 || code == 0xfeff;
 }
 
 int
 speech_text_clean(const char *text, char *out)
 {
 	size_t used = 0;
-	bool blank_due = false;
+	char blank = '\0'; /* what is due before the next character */
 
 	while (*text != '\0') {
 		uint32_t code = 0;
-		const size_t len = decode(text, &code);
+		const size_t len = speech_text_decode(text, &code);
 
 		if (len == 0)
 			return -KAP_INVAL;
+		if (text[0] == '-' && text[1] == '\n') {
+			text += 2;
+			continue;
+		}
 		if (is_blank(code)) {
-			blank_due = used > 0;
+			if (code == '\n' || blank == '\0')
+				blank = code == '\n' ? '\n' : ' ';
 		} else {
-			if (blank_due)
-				out[used++] = ' ';
-			blank_due = false;
+			if (blank != '\0' && used > 0)
+				out[used++] = blank;
+			blank = '\0';
 			memcpy(out + used, text, len);
 			used += len;
 		}
@@ -74,6 +76,12 @@ speech_text_clean(const char *text, char *out)
 	}
 	out[used] = '\0';
 	return used > 0 ? 0 : -KAP_INVAL;
+}
+
+static bool
+is_clean_blank(char sign)
+{
+	return sign == ' ' || sign == '\n';
 }
 
 /* A clause ends behind these wherever they stand. */
@@ -99,7 +107,7 @@ static bool
 ends_clause(uint32_t code, char next)
 {
 	if (code == '.' || code == ',' || code == ':')
-		return next == ' ' || next == '\0';
+		return next == '\0' || is_clean_blank(next);
 	return ends_always(code);
 }
 
@@ -113,27 +121,27 @@ speech_text_piece(const char *text, size_t max_chars, size_t max_bytes,
 	size_t chars = 0;
 	size_t end;
 
-	text += strspn(text, " ");
+	text += strspn(text, BLANKS);
 	while (text[at] != '\0' && chars < max_chars) {
 		uint32_t code = 0;
-		const size_t len = decode(text + at, &code);
+		const size_t len = speech_text_decode(text + at, &code);
 		const size_t step = len > 0 ? len : 1;
 
 		if (at + step > max_bytes)
 			break;
-		if (code == ' ')
+		if (code < 0x80 && is_clean_blank((char)code))
 			word = at;
 		at += step;
 		chars++;
 		if (ends_clause(code, text[at]))
 			clause = at;
 	}
-	if (text[at] == '\0' || text[at] == ' ')
+	if (text[at] == '\0' || is_clean_blank(text[at]))
 		word = at;
 	end = text[at] == '\0' ? at : clause > 0 ? clause : word > 0 ? word :
 	    at;
-	*next_out = text + end + strspn(text + end, " ");
-	while (end > 0 && text[end - 1] == ' ')
+	*next_out = text + end + strspn(text + end, BLANKS);
+	while (end > 0 && is_clean_blank(text[end - 1]))
 		end--;
 	return end;
 }

@@ -6,12 +6,20 @@
 #define KAP_WORKER_SPEECH_TEXT_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include "shared/errors.h"
 
 /*
+ * Decode the character at `text`. Returns its length in bytes, 1..4, or 0
+ * for what is no UTF-8 (RFC 3629).
+ */
+size_t speech_text_decode(const char *text, uint32_t *code_out);
+
+/*
  * Copy a text with every control character made a blank, runs of blanks made
- * one, and none at its ends.
+ * one, and none at its ends. A run with a line's end in it becomes a line's
+ * end; a word that was cut by a hyphen there is put together.
  *
  * out  room for strlen(text) + 1 bytes; may not be `text`
  *
@@ -21,8 +29,7 @@ KAP_MUST_USE int speech_text_clean(const char *text, char *out);
 
 /*
  * The first piece of a clean text: up to the last end of a clause that is
- * within the limits, else to the last blank, else to the last character. As
- * gTTS does it, but several clauses go into one piece where they fit.
+ * within the limits, else to the last blank, else to the last character.
  *
  * text       clean; "" has no piece
  * max_chars  1..

@@ -5,6 +5,7 @@
  */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -28,12 +29,17 @@ test_clean(void **state KAP_UNUSED)
 		const char *clean; /* NULL: refused */
 	} cases[] = {
 		{ "plain", "Hello.", "Hello." },
-		{ "blanks", "  a \t\r\n b  ", "a b" },
+		{ "blanks", "  a \t\r  b  ", "a b" },
+		{ "lines", "\na \t\r\n b \n\n c\n", "a\nb\nc" },
+		{ "a hyphen at a line's end", "won-\nder - \nful-\n",
+		    "wonder -\nful" },
 		{ "controls", "a\x01\x1f\x7f" "b", "a b" },
 		{ "C1 controls", "a\xc2\x80\xc2\x9f" "b", "a b" },
 		{ "no-break and wide blanks", "a\xc2\xa0\xe3\x80\x80" "b",
 		    "a b" },
 		{ "line separator", "a\xe2\x80\xa8" "b", "a b" },
+		{ "thin blanks", "a\xe2\x80\x89\xe2\x80\xaf\xe1\x9a\x80" "b",
+		    "a b" },
 		{ "Chinese", "你好", "你好" },
 		{ "beyond 16 bits", "\xf0\x9f\x98\x80", "\xf0\x9f\x98\x80" },
 		{ "empty", "", NULL },
@@ -87,6 +93,10 @@ test_pieces(void **state KAP_UNUSED)
 		{ "Arabic", "مرحبا، بك", 7, 40, "مرحبا،|بك|" },
 		{ "bytes", "你好世界", 10, 7, "你好|世界|" },
 		{ "question", "eh? no way", 7, 40, "eh?|no way|" },
+		{ "lines", "aaaa\nbbbb\ncccc", 10, 40, "aaaa\nbbbb|cccc|" },
+		{ "a clause's end at a line's", "a.\nbbbb", 5, 40, "a.|bbbb|" },
+		{ "a byte like a blank", "\xc4\xa0\xc4\xa0\xc4\xa0", 2, 40,
+		    "\xc4\xa0\xc4\xa0|\xc4\xa0|" },
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -121,6 +131,12 @@ count_chars(const char *text, size_t len)
 	return count;
 }
 
+static bool
+is_blank(char sign)
+{
+	return sign == ' ' || sign == '\n';
+}
+
 /* Put together without blanks the pieces are the text without blanks. */
 static void
 check_pieces(const char *text, size_t max_chars, size_t max_bytes)
@@ -132,24 +148,24 @@ check_pieces(const char *text, size_t max_chars, size_t max_bytes)
 
 	while ((len = speech_text_piece(at, max_chars, max_bytes, &next)) >
 	    0) {
-		const char *piece = at + strspn(at, " ");
+		const char *piece = at + strspn(at, " \n");
 
 		assert_true(len <= max_bytes);
 		assert_true(count_chars(piece, len) <= max_chars);
-		assert_true(piece[0] != ' ' && piece[len - 1] != ' ');
+		assert_false(is_blank(piece[0]) || is_blank(piece[len - 1]));
 		assert_true(((unsigned char)piece[0] & 0xc0) != 0x80);
 		assert_true(((unsigned char)piece[len] & 0xc0) != 0x80);
 		for (size_t i = 0; i < len; i++) {
-			if (piece[i] == ' ')
+			if (is_blank(piece[i]))
 				continue;
-			expected += strspn(expected, " ");
+			expected += strspn(expected, " \n");
 			assert_int_equal(piece[i], *expected++);
 		}
 		assert_true(next > at);
 		at = next;
 	}
 	assert_int_equal(*at, '\0');
-	expected += strspn(expected, " ");
+	expected += strspn(expected, " \n");
 	assert_int_equal(*expected, '\0');
 }
 
@@ -157,7 +173,8 @@ static void
 test_any_text(void **state KAP_UNUSED)
 {
 	static const char *const parts[] = { "a", " ", ".", ", ", "你", "。",
-		"\xf0\x9f\x98\x80", "م", "،", "? ", "9", "é", "[", "word " };
+		"\xf0\x9f\x98\x80", "م", "،", "? ", "9", "é", "[", "word ", "\n",
+		"-\n" };
 	static uint64_t seed = 20261122;
 	char text[TEXT_MAX + 8];
 	char clean[TEXT_MAX + 8];
