@@ -347,7 +347,7 @@ print_help(void)
 	    "  31 answers, presses for 3 s    32 answers before the reply\n"
 	    "  33 no sign at all              34 refused by Asterisk at once\n"
 	    "  35 rings, then is busy         36 answers, hangs up at once\n"
-	    "  37 answers, AMD isn't sure\n"
+	    "  37 answers, AMD isn't sure       38 rings after 1 s, answers\n"
 	    "others as --mix says\n\n"
 	    "Control port (HTTP, JSON): GET /state[?brief=1], GET /rung, "
 	    "GET /faults,\nDELETE /faults, POST /fault {\"fault\":NAME,"

@@ -70,6 +70,7 @@ static const struct {
 	{ "35", { .ring_ms = SETUP_MS, .decide_ms = 1000,
 	            .refusal = &busy } },
 	{ "36", { RINGS(200, 0) } },
+	{ "38", { .ring_ms = 1000, .decide_ms = 9000, .talk_ms = 1000 } },
 	{ "37", { .ring_ms = SIM_NEVER, .decide_ms = SETUP_MS,
 	            .talk_ms = 60000, .verdict = &not_sure } },
 };
