@@ -270,6 +270,17 @@ test_others_files_stay(void **state)
 	    &fixture->outcome), 0);
 }
 
+static void
+do_nothing(void *arg KAP_UNUSED)
+{
+}
+
+static void
+set_over(void *arg)
+{
+	*(bool *)arg = true;
+}
+
 /* From the loop, on a thread, with the bound of the configuration. */
 static void
 test_tick(void **state)
@@ -279,18 +290,23 @@ test_tick(void **state)
 	struct pool *pool = pool_new(base, 1);
 	struct config config;
 	struct speech_sweep *sweeper;
+	bool over = false;
+	struct pool_task task = { .work = do_nothing, .done = set_over,
+		.arg = &over };
 
 	config_init(&config);
 	(void)snprintf(config.speech.dir, CONFIG_TEXT_MAX, "%s",
 	    fixture->dir);
 	config.speech.cache_max_mb = 0;
 	sweeper = speech_sweep_new(pool, &config);
-	/* one that is ended begins none: all that it did is waited for below */
+	/* one that is ended begins none: what the thread does next is ours */
 	put_file(fixture, 4, SPEECH_FILE_WAV, OLD_S);
 	speech_sweep_end(sweeper);
 	speech_sweep_tick(sweeper);
-	pool_free(&pool);
+	pool_submit(pool, &task);
+	RUN_UNTIL(base, over);
 	assert_true(is_there(fixture, 4, SPEECH_FILE_WAV));
+	pool_free(&pool);
 	speech_sweep_free(&sweeper);
 	pool = pool_new(base, 1);
 	for (unsigned n = 1; n <= 3; n++)
