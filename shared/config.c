@@ -179,7 +179,8 @@ const struct config_key config_keys[] = {
 	    "espeak, separated by commas; empty: no speech"),
 	TEXT(speech, dir, 0, "",
 	    "where the sound files of spoken texts are written, to be read by "
-	    "Asterisk; empty: <data_dir>/speech"),
+	    "Asterisk, whose user has to be able to enter every folder on the "
+	    "way; empty: <data_dir>/speech"),
 	TEXT(speech, asterisk_dir, 0, "",
 	    "the same folder as Asterisk sees it; empty: speech.dir"),
 	INT(speech, cache_max_mb, KEY_RELOADABLE, "256", 1, 1048576,

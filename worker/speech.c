@@ -252,7 +252,7 @@ try_next(struct job *job)
 
 /*
  * On to the next engine. One that only can't speak this text or voice does
- * not rest for it: it works. Either is logged once in a while.
+ * not rest for it. Either is logged once in a while.
  */
 static void
 on_engine_failed(struct job *job, int rc, const char *error)
@@ -268,7 +268,8 @@ on_engine_failed(struct job *job, int rc, const char *error)
 		        kap_strerror(rc)));
 		state->quiet_until_ms = now_ms + REST_MS;
 	}
-	state->rests_until_ms = rc == -KAP_INVAL ? 0 : now_ms + REST_MS;
+	if (rc != -KAP_INVAL)
+		state->rests_until_ms = now_ms + REST_MS;
 	try_next(job);
 }
 
@@ -295,6 +296,8 @@ on_engine_done(void *arg, int rc, struct evbuffer *pcm, const char *error)
 	struct engine_state *state = engine_of(job);
 
 	job->run = NULL;
+	if (rc == 0 || rc == -KAP_INVAL) /* it works */
+		state->rests_until_ms = 0;
 	if (rc != 0) {
 		on_engine_failed(job, rc, error);
 		return;
@@ -309,7 +312,6 @@ on_engine_done(void *arg, int rc, struct evbuffer *pcm, const char *error)
 		on_file_failed(job, rc);
 		return;
 	}
-	state->rests_until_ms = 0;
 	state->quiet_until_ms = 0;
 	count_engine(state->engine, true);
 	stats_observe(STATS_speech, clock_mono_us() - job->begun_us);
@@ -337,10 +339,11 @@ start_engine(struct job *job)
 
 	job->state = JOB_SPEAKING;
 	job->begun_us = clock_mono_us();
-	if (state->rests_until_ms != 0 && state->rests_until_ms <= now_ms)
-		state->rests_until_ms = now_ms + REST_MS;
 	rc = engine->start(&job->speech->tools, &order, &job->run);
 	if (rc == 0) {
+		if (state->rests_until_ms != 0 &&
+		    state->rests_until_ms <= now_ms)
+			state->rests_until_ms = now_ms + REST_MS;
 		set_timer(job->step_timer,
 		    job->speech->config->speech.timeout_ms);
 		return;

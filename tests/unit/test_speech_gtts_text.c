@@ -16,6 +16,9 @@
 #include "worker/speech_gtts_text.h"
 #include "worker/speech_text.h"
 
+#define ROUNDS 5000
+#define TEXT_MAX 600
+
 static const struct {
 	const char *name;
 	const char *text;
@@ -233,11 +236,60 @@ test_as_the_library(void **state KAP_UNUSED)
 	}
 }
 
+static size_t
+count_chars(const char *text)
+{
+	size_t count = 0;
+
+	for (; *text != '\0'; text++)
+		count += ((unsigned char)*text & 0xc0) != 0x80;
+	return count;
+}
+
+/* Whatever the text: no piece is too long or empty, all is UTF-8. */
+static void
+test_any_text(void **state KAP_UNUSED)
+{
+	static const char *const parts[] = { "a", " ", ".", ", ", "你", "。",
+		"\xf0\x9f\x98\x80", "م", "،", "?", "9", "é", "[", "word ",
+		"\n", ":", "st.", "Esq.", "e.g. " };
+	static uint64_t seed = 20261201;
+
+	for (int i = 0; i < ROUNDS; i++) {
+		struct speech_gtts_pieces pieces = { .text = NULL };
+		char text[TEXT_MAX + 8];
+		char clean[TEXT_MAX + 8];
+		const char *at;
+		size_t used = 0;
+
+		seed = seed * 6364136223846793005ULL + 1442695040888963407ULL;
+		for (size_t size = (seed >> 33) % TEXT_MAX; used <= size;) {
+			seed = seed * 6364136223846793005ULL +
+			    1442695040888963407ULL;
+			used += (size_t)snprintf(text + used,
+			    sizeof(text) - used, "%s", parts[(seed >> 33) %
+			    (sizeof(parts) / sizeof(parts[0]))]);
+		}
+		if (speech_text_clean(text, clean) != 0 ||
+		    speech_gtts_split(clean, &pieces) != 0)
+			continue;
+		at = pieces.text;
+		for (unsigned n = 0; n < pieces.count; n++) {
+			assert_in_range(count_chars(at), 1,
+			    SPEECH_GTTS_PIECE_CHARS);
+			assert_int_equal(speech_text_clean(at, clean), 0);
+			at += strlen(at) + 1;
+		}
+		free(pieces.text);
+	}
+}
+
 int
 main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_as_the_library),
+		cmocka_unit_test(test_any_text),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
