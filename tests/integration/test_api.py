@@ -89,6 +89,7 @@ def test_health(kaphila, sink):
         assert re.fullmatch(TIME, body["timestamp"])
         assert body["stats"] == {"activeCalls": 0}
         assert body["features"]["recording"] == "bridge-only"
+        assert body["features"]["tts"] == "espeak-ng"
 
     call_id = client.make_call(number("04"), webhookUrl=sink.url)
     health = kaphila.api().get("/health").json()
@@ -97,6 +98,17 @@ def test_health(kaphila, sink):
     sink.wait(call_id, "call.ended")
     health = kaphila.api().get("/health").json()
     assert health["stats"] == {"activeCalls": 0}
+
+
+def test_health_names_engines(asterisk, database, make_kaphila):
+    """tts of /health is the engines that have all they need, in their order:
+    the reference's words for these two."""
+    settings = {"speech.engines": "google,gtts", "speech.google_key": "a-key"}
+    kaphila = make_kaphila(asterisk.media, database, settings)
+
+    health = kaphila.api().get("/health").json()
+
+    assert health["features"]["tts"] == "google-cloud-fallback-gtts"
 
 
 def test_ready(kaphila):

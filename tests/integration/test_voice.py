@@ -3,9 +3,12 @@ spoken, by its length, its energy and the shape of its loudness."""
 
 import re
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from harness import audio
+from harness.talk import Talk
+from harness.voices import GOOGLE_PATH, GTTS_PATH, MODES, Voices
 from harness.waiting import wait_until
 
 TEXT = "Good morning. Your appointment is on Tuesday at nine o'clock."
@@ -130,6 +133,8 @@ def test_one_text_is_made_once(talk):
     calls = [talk.answered("10") for _ in range(6)]
     before = talk.spoken_files()
     text = "One text for a whole campaign."
+    made = "kaphila_speech_espeak_made_total"
+    assert talk.kaphila.metrics()[made] == 0
     answers = []
 
     def say(call):
@@ -146,8 +151,193 @@ def test_one_text_is_made_once(talk):
     for call in calls:
         call.wait("playback.finished", stopped=False)
     assert len(talk.spoken_files() - before) == 1
+    assert talk.kaphila.metrics()[made] == 1
     calls[0].voice(text)
     assert len(talk.spoken_files() - before) == 1
+    assert talk.kaphila.metrics()[made] == 1
+
+
+# --- engines that are servers -------------------------------------------------
+
+ENGINES = {"google": GOOGLE_PATH, "gtts": GTTS_PATH}
+
+
+@pytest.fixture
+def voices(ports):
+    """Google's services, in the test's hands."""
+    servers = Voices(ports)
+    yield servers
+    servers.close()
+
+
+@pytest.fixture
+def make_talk(asterisk, database, make_kaphila, sink, voices):
+    """make_talk(engines, **settings of [speech]): the calls of a node with one
+    worker, whose engines are `voices`."""
+    made = []
+
+    def make(engines, **settings):
+        speech = {
+            "engines": engines,
+            "google_url": voices.url,
+            "google_key": "the-key",
+            "gtts_url": f"{voices.url}/",
+            **settings,
+        }
+        named = {f"speech.{key}": value for key, value in speech.items()}
+        kaphila = make_kaphila(
+            asterisk.media, database, {"http.workers": 1, **named}
+        )
+        made.append(Talk(kaphila, sink, asterisk))
+        return made[-1]
+
+    yield make
+    for calls in made:
+        calls.settle()
+
+
+def left_over(talk):
+    """Files in the folder of speech that are none of speech."""
+    folder = talk.kaphila.speech_dir
+    files = {path for path in folder.rglob("*") if path.is_file()}
+    return files - talk.spoken_files()
+
+
+def unavailable(response):
+    """It says that nothing could be spoken."""
+    assert response.status_code == 503, response.text
+    answer = response.json()
+    assert answer["success"] is False
+    assert answer["code"] == "SPEECH_UNAVAILABLE"
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("engine", sorted(ENGINES))
+def test_engine_fails(make_talk, voices, engine, mode):
+    """The only engine fails: 503, with nothing begun and nothing left. As long
+    as it takes, the one worker answers everything else."""
+    voices.mode = mode
+    voices.may_answer.clear()
+    timeout_ms = 10000 if mode == "hang" else 60000
+    talk = make_talk(engine, timeout_ms=timeout_ms)
+    spoken_to, gathered, other = (talk.answered("10") for _ in range(3))
+
+    def ask(path, call, text):
+        client = talk.kaphila.api(talk.key)
+        body = {"callId": call.id, "text": text}
+        return client.post(path, json=body, timeout=120)
+
+    with ThreadPoolExecutor(2) as pool:
+        voice = pool.submit(ask, "/voice", spoken_to, "Nobody hears this.")
+        gather = pool.submit(ask, "/gather", gathered, "Nor this.")
+        voices.wait_asked(2)
+        assert talk.client.get("/health").status_code == 200
+        assert talk.client.hangup(other.id).status_code == 200
+        other.whole()
+        assert not voice.done() and not gather.done()
+        voices.may_answer.set()
+        unavailable(voice.result())
+        unavailable(gather.result())
+
+    assert {asked.path for asked in voices.asked} == {ENGINES[engine]}
+    assert not talk.spoken_files() and not left_over(talk)
+    metrics = talk.kaphila.metrics()
+    assert metrics[f"kaphila_speech_{engine}_failed_total"] == 2
+    assert metrics["kaphila_speech_unavailable_total"] == 2
+    for call in (spoken_to, gathered):
+        told = {event["event"].partition(".")[0] for event in call.hang_up()}
+        assert not told & {"tts", "gather", "playback"}
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("engine", sorted(ENGINES))
+def test_engine_falls_back(make_talk, voices, engine, mode):
+    """An engine fails: the next one is heard, and nothing of the first is
+    left."""
+    voices.mode = mode
+    timeout_ms = 2000 if mode == "hang" else 60000
+    talk = make_talk(f"{engine},espeak", timeout_ms=timeout_ms)
+    call = talk.answered("12")
+
+    call.voice(TEXT)
+
+    assert len(voices.asked) == 1
+    metrics = talk.kaphila.metrics()
+    assert metrics[f"kaphila_speech_{engine}_failed_total"] == 1
+    assert metrics["kaphila_speech_espeak_made_total"] == 1
+    assert not left_over(talk)
+    call.wait("playback.finished", stopped=False)
+    call.hang_up()
+    check_heard(spoken(talk, set()), call.heard())
+
+
+def check_words(talk, voices, call, tmp_path):
+    """What the server said is what was heard: once, and whole."""
+    path = tmp_path / "words.wav"
+    path.write_bytes(voices.wav())
+    check_heard(audio.loudness(path), call.heard())
+    check_heard(spoken(talk, set()), call.heard())
+
+
+def test_google_speaks(make_talk, voices, tmp_path):
+    """Google Cloud through the whole node: what it is asked, by its reference,
+    and what is heard."""
+    talk = make_talk("google,espeak")
+    call = talk.answered("12", voiceName="en-GB-Neural2-B")
+
+    call.voice(f'  {TEXT}\t"<b>" ')
+    call.wait("playback.finished", stopped=False)
+    call.hang_up()
+
+    (asked,) = voices.asked
+    assert asked.path == GOOGLE_PATH
+    assert asked.headers["x-goog-api-key"] == "the-key"
+    assert asked.headers["content-type"] == "application/json"
+    assert asked.google() == {
+        "input": {"text": f'{TEXT} "<b>"'},
+        "voice": {"languageCode": "en-GB", "name": "en-GB-Neural2-B"},
+        "audioConfig": {"audioEncoding": "LINEAR16", "sampleRateHertz": 8000},
+    }
+    assert talk.kaphila.metrics()["kaphila_speech_google_made_total"] == 1
+    check_words(talk, voices, call, tmp_path)
+
+
+def test_gtts_speaks(make_talk, voices, tmp_path):
+    """gTTS's endpoint through the whole node, and what is heard."""
+    talk = make_talk("gtts,espeak")
+    call = talk.answered("12", voiceName="cmn-CN-Standard-A")
+
+    call.voice('您好? "Dr. X" & 100%')
+    call.wait("playback.finished", stopped=False)
+    call.hang_up()
+
+    (asked,) = voices.asked
+    assert asked.path == GTTS_PATH
+    assert asked.gtts() == ['您好?  "Dr X" & 100%', "zh-CN", None, "null"]
+    assert (
+        asked.headers["content-type"]
+        == "application/x-www-form-urlencoded;charset=utf-8"
+    )
+    assert asked.headers["referer"] == "http://translate.google.com/"
+    assert talk.kaphila.metrics()["kaphila_speech_gtts_made_total"] == 1
+    check_words(talk, voices, call, tmp_path)
+
+
+@pytest.mark.parametrize("engine", ["espeak", *sorted(ENGINES)])
+def test_text_is_no_command(make_talk, engine, tmp_path):
+    """No text reaches a shell, whichever engine and programs speak it."""
+    talk = make_talk(engine)
+    canary = tmp_path / "canary"
+    text = f"$(touch {canary})`touch {canary}`; touch {canary}\ntouch {canary}"
+    call = talk.answered("10")
+
+    for said in (text, f"' {text} '", f'" {text} "', f"| touch {canary}"):
+        call.voice(said)
+    call.hang_up()
+
+    made = talk.kaphila.metrics()[f"kaphila_speech_{engine}_made_total"]
+    assert made == 4
+    assert not canary.exists()
 
 
 def test_before_the_answer(talk):
