@@ -300,7 +300,8 @@ test_tick(void **state)
 	config.speech.cache_max_mb = 0;
 	sweeper = speech_sweep_new(pool, &config);
 	/* one that is ended begins none: what the thread does next is ours */
-	put_file(fixture, 4, SPEECH_FILE_WAV, OLD_S);
+	put_file(fixture, 4, SPEECH_FILE_WAV, clock_wall_ms() / 1000 -
+	    SPEECH_KEEP_S - 5);
 	speech_sweep_end(sweeper);
 	speech_sweep_tick(sweeper);
 	pool_submit(pool, &task);
