@@ -10,6 +10,7 @@
  */
 #include "api.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include <event2/event.h>
@@ -27,8 +28,8 @@
 #define PAGE_MAX 50    /* begun in one turn: one transaction */
 #define PAGE_WAIT_MS 1 /* …before the next */
 #define WINDOW_MAX 100 /* without their answer */
-#define KEY_HEADER "Idempotency-Key"
 #define KEY_FIELD "idempotencyKey"
+#define DERIVED_KEY_SIZE (IDEMPOTENCY_TEXT_MAX + 16)
 
 struct batch;
 
@@ -46,6 +47,8 @@ struct batch {
 	struct api *api;
 	struct http_request *req;
 	struct api_key key;
+	const char *idempotency; /* the whole list's key, the request's; or
+	                            NULL */
 	cJSON *body;
 	cJSON *next; /* the call to be begun next; NULL: none */
 	unsigned count;
@@ -168,10 +171,26 @@ take_key(cJSON *body, struct api_error *error)
 	return cJSON_DetachItemFromObjectCaseSensitive(body, KEY_FIELD);
 }
 
+/*
+ * What the list's Idempotency-Key is for its entry at `index`: a text that no
+ * header can have. "" where the list has none.
+ */
 static void
-read_entry(struct makecall *makecall, cJSON *body)
+derive_key(const struct batch *batch, size_t index, char out[DERIVED_KEY_SIZE])
 {
+	out[0] = '\0';
+	if (batch->idempotency != NULL)
+		(void)snprintf(out, DERIVED_KEY_SIZE, "%s\n%zu",
+		    batch->idempotency, index);
+}
+
+static void
+read_entry(const struct entry *entry, struct makecall *makecall, cJSON *body)
+{
+	const struct batch *batch = entry->batch;
 	struct api_error *error = makecall_fault(makecall);
+	char derived[DERIVED_KEY_SIZE];
+	const char *text;
 	cJSON *key;
 
 	if (!cJSON_IsObject(body)) {
@@ -180,8 +199,12 @@ read_entry(struct makecall *makecall, cJSON *body)
 		return;
 	}
 	key = take_key(body, error);
+	text = cJSON_GetStringValue(key);
+	derive_key(batch, (size_t)(entry - batch->entries), derived);
+	if (text == NULL && derived[0] != '\0')
+		text = derived;
 	if (error->code == API_OK)
-		makecall_read(makecall, body, cJSON_GetStringValue(key));
+		makecall_read(makecall, body, text);
 	cJSON_Delete(key);
 }
 
@@ -198,7 +221,7 @@ begin_next(struct batch *batch)
 		refuse(entry, API_INTERNAL_ERROR);
 		return;
 	}
-	read_entry(makecall, body);
+	read_entry(entry, makecall, body);
 	batch->open++;
 	makecall_submit(makecall);
 }
@@ -294,10 +317,10 @@ batches_close(struct api *api)
 
 /* --- the request ---------------------------------------------------------- */
 
-/* Is the list one that can be gone through? */
+/* Is the list one that can be gone through? And its key, if it has one. */
 static int
-check_list(const struct http_request *req, const cJSON *calls,
-    struct api_error *error)
+check_list(struct http_request *req, const cJSON *calls,
+    const char **idempotency_out, struct api_error *error)
 {
 	const int count = cJSON_IsArray(calls) ? cJSON_GetArraySize(calls) : 0;
 
@@ -305,17 +328,13 @@ check_list(const struct http_request *req, const cJSON *calls,
 		return api_error_set(error, API_INVALID_PARAMETER,
 		    "Invalid parameter: calls must be a list of 1 to %d "
 		    "calls", CALLS_MAX);
-	if (http_request_header(req, KEY_HEADER) != NULL)
-		return api_error_set(error, API_INVALID_PARAMETER,
-		    "Invalid parameter: " KEY_HEADER " is for a single call; "
-		    "each of calls may have an " KEY_FIELD);
-	return 0;
+	return api_makecall_read_key(req, idempotency_out, error);
 }
 
-/* Takes ownership of the body. */
+/* Takes ownership of the body; `idempotency` is the request's. */
 static void
 begin_list(struct api *api, struct http_request *req,
-    const struct api_key *key, cJSON *body)
+    const struct api_key *key, const char *idempotency, cJSON *body)
 {
 	const cJSON *calls = api_field(body, "calls");
 	const unsigned count = (unsigned)cJSON_GetArraySize(calls);
@@ -334,6 +353,7 @@ begin_list(struct api *api, struct http_request *req,
 	batch->api = api;
 	batch->req = req;
 	batch->key = *key;
+	batch->idempotency = idempotency;
 	batch->body = body;
 	batch->next = calls->child;
 	batch->count = count;
@@ -346,6 +366,7 @@ static void
 on_key(struct api *api, struct http_request *req, const struct api_key *key)
 {
 	struct api_error fault = { .code = API_OK };
+	const char *idempotency;
 	const cJSON *calls;
 	cJSON *body;
 
@@ -354,8 +375,9 @@ on_key(struct api *api, struct http_request *req, const struct api_key *key)
 		return;
 	}
 	calls = api_field(body, "calls");
-	if (calls != NULL && check_list(req, calls, &fault) == 0) {
-		begin_list(api, req, key, body);
+	if (calls != NULL &&
+	    check_list(req, calls, &idempotency, &fault) == 0) {
+		begin_list(api, req, key, idempotency, body);
 		return;
 	}
 	api_makecall_one(api, req, key, calls == NULL ? body : NULL, &fault);

@@ -6,6 +6,7 @@ import json
 import re
 import time
 
+from harness import paths
 from harness.waiting import wait_until
 from test_calls import number
 
@@ -642,3 +643,13 @@ def test_what_makecall_takes(kaphila):
     )
     form = client.post("/makecall", data=json.dumps({"number": number("03")}))
     assert form.status_code == 200  # no Content-Type: taken for JSON
+
+
+def test_codes_are_documented():
+    """README's table of the codes is the list of what there is."""
+    source = (paths.TOP / "worker" / "api_error.c").read_text(encoding="utf-8")
+    readme = (paths.TOP / "README.md").read_text(encoding="utf-8")
+    codes = set(re.findall(r'\{ ([45]\d\d), "([A-Z_]+)"', source))
+    codes.add(("405", "METHOD_NOT_ALLOWED"))  # the router's own
+    listed = re.findall(r"^\| ([45]\d\d) \| `([A-Z_]+)` \|", readme, re.M)
+    assert sorted(listed) == sorted(codes)

@@ -20,6 +20,7 @@ from test_calls import number
 CONTROL = ["/voice", "/play", "/gather"]
 TEXT = "Hello, this is a reminder call. Please call us back at your leisure."
 STAMP = r"\d{13}"
+LONG = "demo-instruct"  # 73 s
 
 # What each path needs besides callId.
 GOOD = {
@@ -227,10 +228,10 @@ def test_queue_full(talk):
     """32 playbacks of a call at once, and no more."""
     call = talk.answered("10")
     for _ in range(32):
-        call.play("vm-intro")
-    refused(talk.client.play(call.id, "vm-intro"), 409, "PLAYBACK_QUEUE_FULL")
+        call.play(LONG)
+    refused(talk.client.play(call.id, LONG), 409, "PLAYBACK_QUEUE_FULL")
     refused(
-        talk.client.gather(call.id, file="vm-intro"), 409, "PLAYBACK_QUEUE_FULL"
+        talk.client.gather(call.id, file=LONG), 409, "PLAYBACK_QUEUE_FULL"
     )
     assert call.stop_playback()["stopped"] == 32
     wait_until(
