@@ -11,7 +11,7 @@
 #include "shared/call_table.h"
 #include "shared/clock.h"
 
-#define REVIEW_MAX 64
+#define REVIEW_MAX 64 /* looked at in one transaction */
 
 struct control_waiters {
 	void *tree;
@@ -117,9 +117,10 @@ control_call_changed(struct api *api, const struct change *change)
 
 /* --- what the store tells ------------------------------------------------- */
 
-/* Some that wait; the rest has its turn at the next review. */
+/* The next of those that wait, in the order of the tree. */
 struct review {
 	const char *call_id; /* of this call alone; NULL: of any */
+	struct control_wait after; /* only behind this one */
 	struct control_wait *list[REVIEW_MAX];
 	bool known[REVIEW_MAX];
 	enum control_outcome outcomes[REVIEW_MAX];
@@ -133,7 +134,9 @@ pick(const void *node, VISIT visit, void *arg)
 	struct review *review = arg;
 
 	if ((visit == postorder || visit == leaf) &&
-	    review->count < REVIEW_MAX && (review->call_id == NULL ||
+	    review->count < REVIEW_MAX &&
+	    compare_waits(&review->after, wait) < 0 &&
+	    (review->call_id == NULL ||
 	    strcmp(wait->call_id, review->call_id) == 0))
 		review->list[review->count++] = wait;
 }
@@ -165,39 +168,50 @@ judge(struct store_txn *txn, const struct control_wait *wait,
 	return rc;
 }
 
-static void
-look(struct api *api, struct review *review)
+/* Look at the next; whether there may be more. */
+static bool
+look_at_next(struct api *api, struct review *review)
 {
 	struct store_txn *txn;
 
+	review->count = 0;
 	twalk_r(api->controls->tree, pick, review);
 	if (review->count == 0 || store_begin_read(api->store, &txn) != 0)
-		return;
+		return false;
 	for (unsigned i = 0; i < review->count; i++)
 		review->known[i] = judge(txn, review->list[i],
 		    &review->outcomes[i]) == 0;
 	store_end_read(&txn);
+	/* what is ended now may be gone */
+	review->after = *review->list[review->count - 1];
 	for (unsigned i = 0; i < review->count; i++) {
 		if (review->known[i])
 			end_wait(api->controls, review->list[i],
 			    review->outcomes[i]);
 	}
+	return review->count == REVIEW_MAX;
+}
+
+static void
+look(struct api *api, const char *call_id)
+{
+	struct review review = { .call_id = call_id };
+
+	if (api->controls->count == 0)
+		return;
+	while (look_at_next(api, &review))
+		;
 }
 
 void
 control_look_at(struct api *api, const char *call_id)
 {
-	struct review review = { .call_id = call_id };
-
-	if (api->controls != NULL && api->controls->count > 0)
-		look(api, &review);
+	if (api->controls != NULL)
+		look(api, call_id);
 }
 
 void
 control_review(struct api *api)
 {
-	struct review review = { .call_id = NULL };
-
-	if (api->controls->count > 0)
-		look(api, &review);
+	look(api, NULL);
 }

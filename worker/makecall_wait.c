@@ -12,7 +12,7 @@
 #include "shared/clock.h"
 #include "shared/log.h"
 
-#define REVIEW_MAX 64
+#define REVIEW_MAX 64 /* looked at in one transaction */
 
 /* By call id; a tsearch tree of struct makecall. */
 struct waiters {
@@ -241,8 +241,9 @@ waiters_call_changed(struct api *api, const struct change *change)
 		answer(*(struct makecall **)found, call);
 }
 
-/* Waiters that a review looks at; the rest has its turn at the next. */
+/* The next waiters that a review looks at, in the order of the tree. */
 struct review {
+	char after[CALL_ID_SIZE]; /* only behind this one */
 	struct makecall *list[REVIEW_MAX];
 	unsigned count;
 	int64_t before_ms;
@@ -256,7 +257,8 @@ pick_old(const void *node, VISIT visit, void *arg)
 
 	if ((visit == postorder || visit == leaf) &&
 	    makecall->change.step.call.created_ms < review->before_ms &&
-	    review->count < REVIEW_MAX)
+	    review->count < REVIEW_MAX &&
+	    strcmp(makecall->change.step.call.id, review->after) > 0)
 		review->list[review->count++] = makecall;
 }
 
@@ -281,6 +283,31 @@ read_calls(struct api *api, const struct review *review, struct call *calls)
 	return rc;
 }
 
+/* Look at the next; whether there may be more. */
+static bool
+review_next(struct api *api, struct review *review)
+{
+	struct call calls[REVIEW_MAX];
+
+	review->count = 0;
+	twalk_r(api->waiters->tree, pick_old, review);
+	if (review->count == 0 || read_calls(api, review, calls) != 0)
+		return false;
+	/* who is answered now is gone */
+	memcpy(review->after,
+	    review->list[review->count - 1]->change.step.call.id,
+	    sizeof(review->after));
+	for (unsigned i = 0; i < review->count; i++) {
+		struct makecall *makecall = review->list[i];
+
+		if (calls[i].state == CALL_NONE)
+			answer(makecall, NULL);
+		else if (call_outcome(&calls[i]) != CALL_OUTCOME_OPEN)
+			answer(makecall, &calls[i]);
+	}
+	return review->count == REVIEW_MAX;
+}
+
 void
 waiters_review(struct api *api)
 {
@@ -288,17 +315,7 @@ waiters_review(struct api *api)
 		.before_ms = clock_wall_ms() -
 		    api->maker->originate_timeout_ms,
 	};
-	struct call calls[REVIEW_MAX];
 
-	twalk_r(api->waiters->tree, pick_old, &review);
-	if (review.count == 0 || read_calls(api, &review, calls) != 0)
-		return;
-	for (unsigned i = 0; i < review.count; i++) {
-		struct makecall *makecall = review.list[i];
-
-		if (calls[i].state == CALL_NONE)
-			answer(makecall, NULL);
-		else if (call_outcome(&calls[i]) != CALL_OUTCOME_OPEN)
-			answer(makecall, &calls[i]);
-	}
+	while (review_next(api, &review))
+		;
 }
