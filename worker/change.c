@@ -37,6 +37,7 @@ reset(struct change *change)
 	change->rc = 0;
 	change->input = CALL_INPUT_COUNT;
 	memset(&change->play_id, 0, sizeof(change->play_id));
+	change->reply_status = 0;
 	change->has_item = false;
 	change->other_has_item = false;
 	memset(&change->step, 0, sizeof(change->step));

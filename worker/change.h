@@ -36,6 +36,7 @@ struct change {
 	int rc; /* of the step: 0, -KAP_NOENT or -KAP_STATE */
 	enum call_input_kind input;   /* what it was; CALL_INPUT_COUNT: none */
 	struct call_play_id play_id;  /* of that input */
+	int reply_status; /* HTTP's, where it was Asterisk's reply; else 0 */
 	struct call_step step; /* set when rc is 0 */
 	bool has_item;
 	struct outbox_item item; /* taken from the outbox: to be sent */

@@ -252,9 +252,13 @@ on_over(struct control_wait *wait, enum control_outcome outcome)
 	    offsetof(struct control, wait));
 
 	/* a gather goes on without its prompt: playback.failed tells of that */
-	if (outcome == CONTROL_REFUSED &&
+	if ((outcome == CONTROL_REFUSED || outcome == CONTROL_GONE) &&
 	    control->kind->input == CALL_IN_GATHER)
 		outcome = CONTROL_TAKEN;
+	/* the channel is the call; a bridge that failed isn't */
+	if (outcome == CONTROL_GONE)
+		outcome = control->play.target == CALL_PLAY_CHANNEL ?
+		    CONTROL_ENDED : CONTROL_REFUSED;
 	switch (outcome) {
 	case CONTROL_TAKEN:
 		reply_done(control);
@@ -265,6 +269,7 @@ on_over(struct control_wait *wait, enum control_outcome outcome)
 	case CONTROL_ENDED:
 		reply_code(control, API_CALL_NOT_FOUND);
 		return;
+	case CONTROL_GONE: /* is one of the others by now */
 	case CONTROL_UNKNOWN:
 		break;
 	}

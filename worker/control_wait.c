@@ -91,6 +91,17 @@ find_wait(const struct control_waiters *waiters, const char *call_id,
 	return found != NULL ? *(struct control_wait **)found : NULL;
 }
 
+/* What Asterisk's reply to a playback tells. */
+static enum control_outcome
+outcome_of_reply(const struct change *change)
+{
+	if (change->input != CALL_IN_PLAY_REFUSED)
+		return CONTROL_TAKEN;
+	/* 409: the channel is there yet, and has left our app for its end */
+	return change->reply_status == 404 || change->reply_status == 409 ?
+	    CONTROL_GONE : CONTROL_REFUSED;
+}
+
 void
 control_call_changed(struct api *api, const struct change *change)
 {
@@ -110,9 +121,7 @@ control_call_changed(struct api *api, const struct change *change)
 		return;
 	wait = find_wait(waiters, call->id, &change->play_id);
 	if (wait != NULL)
-		end_wait(waiters, wait,
-		    change->input == CALL_IN_PLAY_REFUSED ?
-		    CONTROL_REFUSED : CONTROL_TAKEN);
+		end_wait(waiters, wait, outcome_of_reply(change));
 }
 
 /* --- what the store tells ------------------------------------------------- */

@@ -16,6 +16,7 @@ struct control_waiters;
 enum control_outcome {
 	CONTROL_TAKEN,   /* Asterisk has it */
 	CONTROL_REFUSED, /* …would not have it */
+	CONTROL_GONE,    /* …has nothing to play it to any more */
 	CONTROL_ENDED,   /* the call is over */
 	CONTROL_UNKNOWN  /* no reply in time */
 };

@@ -219,8 +219,9 @@ finish_sent(struct turn_job *job, int rc)
 {
 	struct sent *sent = (struct sent *)job;
 	struct dispatch *dispatch = sent->dispatch;
-	const struct change change = sent->change;
+	struct change change = sent->change;
 
+	change.reply_status = sent->reply_status;
 	if (rc == 0 && (is_late_originate(sent) || is_late_play(sent)))
 		dispatch->options.originate_known(dispatch->options.ctx,
 		    sent->call_id);
@@ -402,6 +403,7 @@ on_reply(void *arg, int status, const char *body, size_t body_len)
 		return;
 	}
 	sent->has_input = meaning != CALL_INPUT_COUNT;
+	sent->reply_status = status;
 	sent->input.kind = meaning;
 	sent->input.attempt = sent->attempt;
 	sent->input.play_id = sent->play;

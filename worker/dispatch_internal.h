@@ -32,6 +32,7 @@ struct sent {
 	struct event_mark mark; /* PROBED: what is to be read first */
 	char call_id[CALL_ID_SIZE];
 	struct call_input input; /* what the reply means */
+	int reply_status; /* HTTP's; 0: none came */
 	bool has_input;
 	bool listed; /* in the tree; a look for what waits is not */
 	struct change change;

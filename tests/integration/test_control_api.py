@@ -267,6 +267,25 @@ def test_hidden_sounds(asterisk, database, make_kaphila, sink):
     sink.wait(call_id, "call.ended")
 
 
+def test_far_end_just_gone(simulator, database, make_kaphila, sink):
+    """Asterisk has no such channel any more, and kaphila hasn't heard of it
+    yet: the call is gone. A bridge that is missing, or any other refusal, says
+    nothing of the call."""
+    kaphila = make_kaphila(simulator, database, {"asterisk.sounds_dirs": ""})
+    client = kaphila.client()
+    call_id = client.make_call(number("10"), webhookUrl=sink.url)
+    sink.wait(call_id, "call.answered")
+    for target, status, expect in (
+        ("channel", 404, (404, "CALL_NOT_FOUND")),
+        ("channel", 500, (503, "TELEPHONY_UNAVAILABLE")),
+        ("bridge", 404, (503, "TELEPHONY_UNAVAILABLE")),
+    ):
+        simulator.fault("refuse_command", at="play", status=status)
+        refused(client.play(call_id, "beep", playTo=target), *expect)
+    client.hangup(call_id)
+    sink.wait(call_id, "call.ended")
+
+
 class SlowVoice:
     """A speech engine that waits until it is let go."""
 

@@ -105,6 +105,45 @@ test_review_of_many(void **state)
 	wait_fixture_close(&fixture);
 }
 
+/* What Asterisk replied, or an event that stands for its reply. */
+static void
+test_replies(void **state)
+{
+	static const struct {
+		enum call_input_kind input;
+		int status;
+		enum control_outcome outcome;
+	} rows[] = {
+		{ CALL_IN_PLAY_OK, 201, CONTROL_TAKEN },
+		{ CALL_IN_PLAY_STARTED, 0, CONTROL_TAKEN },
+		{ CALL_IN_PLAY_REFUSED, 404, CONTROL_GONE },
+		{ CALL_IN_PLAY_REFUSED, 409, CONTROL_GONE },
+		{ CALL_IN_PLAY_REFUSED, 500, CONTROL_REFUSED },
+	};
+	struct wait_fixture fixture;
+
+	(void)state;
+	wait_fixture_open(&fixture);
+	fixture.api.controls = control_waiters_new();
+	assert_non_null(fixture.api.controls);
+	for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct change change = { .input = rows[i].input,
+			.play_id = { .ms = 7 },
+			.reply_status = rows[i].status,
+			.step.call.state = CALL_ANSWERED };
+		struct waiting waiting;
+
+		wait_for(&fixture, &waiting, i, 1);
+		wait_fixture_id(i, change.step.call.id);
+		control_call_changed(&fixture.api, &change);
+		if (waiting.told != 1 || waiting.outcome != rows[i].outcome)
+			fail_msg("row %u: %u, %d", i, waiting.told,
+			    (int)waiting.outcome);
+	}
+	control_waiters_free(&fixture.api.controls);
+	wait_fixture_close(&fixture);
+}
+
 /* A look at one call leaves the others alone. */
 static void
 test_look_at_one(void **state)
@@ -131,6 +170,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_review_of_many),
 		cmocka_unit_test(test_look_at_one),
+		cmocka_unit_test(test_replies),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
