@@ -1,6 +1,7 @@
 """POST /play, the queue, `interrupt` and DELETE /calls/:callId/playback on a
 real Asterisk: told by events in their order, and heard at the far end."""
 
+import os
 import re
 
 import pytest
@@ -85,12 +86,14 @@ def test_names_that_are_none(talk, file):
 def test_a_sound_that_goes_before_it_is_played(talk):
     """Seen when it was asked for, and not there for Asterisk any more:
     playback.failed with its id, and the queue goes on."""
-    path = talk.pair.media.sounds_dir / "kaphila-test-gone.wav"
+    # The sounds are all test processes'.
+    name = f"kaphila-test-gone-{os.getpid()}"
+    path = talk.pair.media.sounds_dir / f"{name}.wav"
     call = talk.answered("10")
     first = call.play(OTHER)["playbackId"]
     path.write_bytes((talk.pair.media.sounds_dir / "beep.wav").read_bytes())
     try:
-        gone = call.play("kaphila-test-gone")["playbackId"]
+        gone = call.play(name)["playbackId"]
     finally:
         path.unlink()
     last = call.play(SHORT)["playbackId"]
