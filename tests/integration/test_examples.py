@@ -8,15 +8,18 @@ it sees what the program is told; it hands everything on.
 """
 
 import os
-from pathlib import Path
 
 import pytest
 import requests
 from harness import audio
 from harness.talk import Call, new_number
-from harness.web_app import WebApp, code_blocks, forward, node_modules
-
-OWN = Path(__file__).parent / "examples"
+from harness.web_app import (
+    EXAMPLES,
+    Forwarder,
+    WebApp,
+    code_blocks,
+    node_modules,
+)
 
 
 def reference_block(language, marks):
@@ -38,7 +41,7 @@ class Program:
     def __init__(self, app, talk, dial, events, url_field):
         self._app, self._talk = app, talk
         self._dial, self._url_field = dial, url_field
-        forward(talk.sink, app.url + events)
+        self.forwarder = Forwarder(talk.sink, app.url + events)
 
     def call(self, digits):
         """Have it place a call."""
@@ -59,7 +62,7 @@ class Program:
 @pytest.fixture
 def run_program(ports, tmp_path, logs, talk):
     """run_program("own flask"): the Program."""
-    apps = []
+    apps, programs = [], []
     env = {
         "KAPHILA_BASE_URL": talk.kaphila.base_url,
         "KAPHILA_API_KEY": talk.key,
@@ -74,7 +77,7 @@ def run_program(ports, tmp_path, logs, talk):
             pytest.importorskip("flask")
             program = app.folder / "program.py"
             text = (
-                (OWN / "ivr_flask.py").read_text(encoding="utf-8")
+                (EXAMPLES / "ivr_flask.py").read_text(encoding="utf-8")
                 if whose == "own"
                 else reference_block("python", ["flask", "/makecall"])
             )
@@ -83,23 +86,28 @@ def run_program(ports, tmp_path, logs, talk):
         else:
             program = app.folder / "program.mjs"
             text = (
-                (OWN / "ivr_express.mjs").read_text(encoding="utf-8")
+                (EXAMPLES / "ivr_express.mjs").read_text(encoding="utf-8")
                 if whose == "own"
                 else reference_block("js", ["express", "/makecall"])
             )
             program.write_text(text, encoding="utf-8")
-            modules = node_modules("express", "axios")
-            app.run_node(program, modules, env)
+            app.run_node(program, node_modules(), env)
+        ways = ("/start-call", "/webhooks/kaphila", "webhookUrl")
         if whose == "own":
-            return Program(app, talk, "/dial", "/events", "events")
-        return Program(
-            app, talk, "/start-call", "/webhooks/kaphila", "webhookUrl"
-        )
+            ways = ("/dial", "/events", "events")
+        programs.append(Program(app, talk, *ways))
+        return programs[-1]
 
     yield run
-    talk.sink.behaviour = None
-    for app in apps:
-        app.close()
+    try:
+        talk.settle()  # while the programs still hear of it
+    finally:
+        for program in programs:
+            program.forwarder.close()
+        for app in apps:
+            app.close()
+    failures = [f for program in programs for f in program.forwarder.failures]
+    assert not failures, failures
 
 
 OWN_ONES = ["own flask", "own express"]
@@ -159,15 +167,16 @@ def test_a_person_who_presses_9(run_program, name):
 
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_keys_alone(run_program, name):
-    """07 says nothing and sends 1234: whatever it is taken for, the program
-    and the call go on, and every digit is told."""
+    """07 says nothing for longer than a person does, and sends 1234: it gets
+    the message, to its end, and every digit is told."""
     call = run_program(name).call("07")
-    status = call.wait("call.answered", timeout_s=60)["amd"]["status"]
+    amd = call.wait("call.answered", timeout_s=60)["amd"]
+    assert (amd["status"], amd["cause"]) == ("MACHINE", "INITIALSILENCE")
     call.wait("dtmf.received", digit="4", timeout_s=60)
-    if status == "MACHINE":
-        call.wait("playback.finished")
-    else:
-        call.wait("gather.started")
+    assert [e["digit"] for e in call.events("dtmf.received")] == list("1234")
+    played = call.wait("tts.played")
+    call.wait("playback.finished", playbackId=played["playbackId"])
+    assert not call.events("gather.started")
 
 
 def test_what_the_programs_say_is_heard(run_program, talk):

@@ -1,9 +1,12 @@
 """Customers' programs: web servers in Flask or Express that are run beside
 kaphila, and what Express needs."""
 
+import hashlib
 import os
+import queue
 import shutil
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
@@ -11,8 +14,9 @@ import requests
 
 from .waiting import wait_until
 
-PACKAGES = ("express@4", "axios@1")
-DEBIAN_MODULES = Path("/usr/share/nodejs")  # node-express, node-axios
+EXAMPLES = Path(__file__).parents[1] / "examples"
+NODE_LEAST = (18, 18)  # the first of 18 with --import
+
 
 # Has a program that listens on a port of its own choice listen on ours, and
 # on loopback alone; the program itself stays as it is.
@@ -83,62 +87,36 @@ class WebApp:
         """(name, path) of each log."""
         return [(self._name, self.log_path)]
 
-    def close(self):
-        """End it."""
-        if self._process is not None:
-            self._process.terminate()
-            self._process.wait(10)
-        self._ports.release(self.port)
+    def close(self, timeout_s=10):
+        """End it, whether it wants to or not."""
+        try:
+            if self._process is not None:
+                self._process.terminate()
+                self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        finally:
+            self._ports.release(self.port)
 
 
-def _npm_modules(folder):
-    """npm's packages, fetched once a machine; the reason if they can't be."""
-    modules = folder / "node_modules"
-    if modules.is_dir():
-        return modules, ""
-    if shutil.which("npm") is None:
-        return None, "npm is not installed"
-    building = folder.with_name(f"{folder.name}.{os.getpid()}")
-    shutil.rmtree(building, ignore_errors=True)
-    building.mkdir(parents=True)
-    try:
-        done = subprocess.run(
-            ["npm", "install", "--no-audit", "--no-fund", *PACKAGES],
-            cwd=building,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=180,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        done = None
-    if done is None or done.returncode != 0:
-        shutil.rmtree(building, ignore_errors=True)
-        return None, f"npm: {done.stderr[-300:] if done else 'no answer'}"
-    try:
-        building.rename(folder)
-    except OSError:  # another one was first
-        shutil.rmtree(building, ignore_errors=True)
-    return modules, ""
-
-
-def node_modules(*needed):
-    """A folder with Express (and what else is `needed`), from npm or from
-    Debian; skips the test with the reason where there is none."""
+def node_modules():
+    """The folder with Express and axios, as tests/run has fetched them; skips
+    the test with the reason where there is none."""
     if shutil.which("node") is None:
         pytest.skip("node is not installed")
     version = subprocess.run(
         ["node", "--version"], capture_output=True, text=True, check=True
-    ).stdout
-    if int(version.strip("v\n").partition(".")[0]) < 20:
-        pytest.skip(f"node {version.strip()} can't preload a module")
-    cache = os.environ.get("KAPHILA_CACHE_DIR", "/var/cache/kaphila")
-    modules, reason = _npm_modules(Path(cache) / "express")
-    if modules is None:
-        if not all((DEBIAN_MODULES / one).is_dir() for one in needed):
-            pytest.skip(f"no {' and '.join(needed)}: {reason}")
-        modules = DEBIAN_MODULES
+    ).stdout.strip()
+    numbers = tuple(int(n) for n in version.strip("v").split(".")[:2])
+    if numbers < NODE_LEAST:
+        pytest.skip(f"node {version} can't preload a module")
+    lock = (EXAMPLES / "package-lock.json").read_bytes()
+    cache = Path(os.environ.get("KAPHILA_CACHE_DIR", "/var/cache/kaphila"))
+    name = f"node-{hashlib.sha256(lock).hexdigest()[:16]}"
+    modules = cache / name / "node_modules"
+    if not modules.is_dir():
+        pytest.skip(f"no {modules}: tests/run could not fetch it")
     return modules
 
 
@@ -157,21 +135,44 @@ def code_blocks(reference, language):
     return blocks
 
 
-def forward(sink, url):
-    """Have the sink hand each delivery on, and answer as that does."""
+class Forwarder:
+    """Hands what a sink takes on to a program, one after the other. The sink
+    answers by itself, at once: kaphila would tell a program again that takes
+    long, and it would do everything twice.
 
-    def hand_on(delivery):
-        headers = {
-            name: value
-            for name, value in delivery.headers.items()
-            if name not in ("host", "content-length", "connection")
-        }
-        try:
-            answer = requests.post(
-                url, data=delivery.body, headers=headers, timeout=30
-            )
-        except requests.RequestException:
-            return 502
-        return answer.status_code
+    failures  (event, what came of it) of each that the program did not take
+    """
 
-    sink.behaviour = hand_on
+    def __init__(self, sink, url):
+        self._sink, self._url = sink, url
+        self._waiting = queue.Queue()
+        self._thread = threading.Thread(target=self._work, daemon=True)
+        self.failures = []
+        sink.behaviour = self._take
+        self._thread.start()
+
+    def _take(self, delivery):
+        self._waiting.put(delivery)
+        return 200
+
+    def _work(self):
+        while (delivery := self._waiting.get()) is not None:
+            headers = {
+                name: value
+                for name, value in delivery.headers.items()
+                if name not in ("host", "content-length", "connection")
+            }
+            try:
+                answer = requests.post(
+                    self._url, data=delivery.body, headers=headers, timeout=60
+                )
+                if not answer.ok:
+                    self.failures.append((delivery.kind, answer.status_code))
+            except requests.RequestException as error:
+                self.failures.append((delivery.kind, repr(error)))
+
+    def close(self):
+        """Take no more, and end when all was handed on."""
+        self._sink.behaviour = None
+        self._waiting.put(None)
+        self._thread.join()
