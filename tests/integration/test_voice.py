@@ -172,11 +172,11 @@ def voices(ports):
 
 @pytest.fixture
 def make_talk(asterisk, database, make_kaphila, sink, voices):
-    """make_talk(engines, **settings of [speech]): the calls of a node with one
-    worker, whose engines are `voices`."""
+    """make_talk(engines, workers=1, **settings of [speech]): the calls of a
+    node whose engines are `voices`."""
     made = []
 
-    def make(engines, **settings):
+    def make(engines, workers=1, **settings):
         speech = {
             "engines": engines,
             "google_url": voices.url,
@@ -186,7 +186,7 @@ def make_talk(asterisk, database, make_kaphila, sink, voices):
         }
         named = {f"speech.{key}": value for key, value in speech.items()}
         kaphila = make_kaphila(
-            asterisk.media, database, {"http.workers": 1, **named}
+            asterisk.media, database, {"http.workers": workers, **named}
         )
         made.append(Talk(kaphila, sink, asterisk))
         return made[-1]
@@ -269,6 +269,26 @@ def test_engine_falls_back(make_talk, voices, engine, mode):
     call.wait("playback.finished", stopped=False)
     call.hang_up()
     check_heard(spoken(talk, set()), call.heard())
+
+
+def test_workers_leave_a_dead_engine(make_talk, voices):
+    """One text in many workers, and the first engine hangs: it is waited for
+    once, not by each worker in its turn until the last one gives up."""
+    voices.mode = "hang"
+    talk = make_talk("google,espeak", workers=4, timeout_ms=5000)
+    calls = [talk.answered("10") for _ in range(12)]
+
+    def say(call):
+        client = talk.kaphila.api(talk.key)
+        body = {"callId": call.id, "text": TEXT}
+        return client.post("/voice", json=body, timeout=120)
+
+    with ThreadPoolExecutor(len(calls)) as pool:
+        answers = list(pool.map(say, calls))
+
+    assert [answer.status_code for answer in answers] == [200] * len(calls)
+    assert talk.kaphila.metrics()["kaphila_speech_espeak_made_total"] == 1
+    assert not left_over(talk)
 
 
 def check_words(talk, voices, call, tmp_path):
