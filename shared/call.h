@@ -119,8 +119,7 @@ enum call_flag {
 	                              not been seen to end */
 	CALL_F_SECOND_LEG = 1U << 24, /* dialled by /forwardcall; other_id is
 	                                 the leg that it is for */
-	CALL_F_TRANSFERRED = 1U << 25, /* both legs were told of the other's
-	                                  answer */
+	CALL_F_TRANSFERRED = 1U << 25, /* both legs are in one bridge */
 	CALL_F_CLOSE_TRUNK = 1U << 26, /* the trunk's sign is waited for */
 	CALL_F_OTHER_ENDED = 1U << 27, /* the other leg's end asked for the end */
 	CALL_F_LEAVING = 1U << 28, /* its channel was told to end: by anybody */

@@ -186,6 +186,8 @@ static int
 on_bridge_add_ok(struct step *step)
 {
 	step_mark(step, CALL_F_BRIDGED);
+	if (step_has(step, CALL_F_SECOND_LEG))
+		call_transfer_on_joined(step);
 	return 0;
 }
 

@@ -137,6 +137,8 @@ step_action call_on_other_ended;
 void call_transfer_on_create(struct step *step);
 /* The second leg is answered: into the other's bridge. */
 void call_transfer_on_answer(struct step *step);
+/* …where it is: both legs are told. */
+void call_transfer_on_joined(struct step *step);
 /* …and can't be there: nobody hears it, and it is hung up. */
 void call_transfer_on_join_failed(struct step *step);
 void call_transfer_on_end(struct step *step);

@@ -6,7 +6,8 @@
  *     other_id: none
  *        │ ◀──────OTHER_CREATED─────── created: other_id, SECOND_LEG
  *     other_id: the second's           QUEUED … RINGING
- *        │ ◀──────OTHER_ANSWERED────── answered, into the first's bridge
+ *        │                             ANSWERED: into the first's bridge
+ *        │ ◀──────OTHER_ANSWERED────── …where Asterisk has it
  *     TRANSFERRED                      TRANSFERRED
  *        │                                │
  *        ├─ ends, whenever ─OTHER_ENDED─▶ hung up
@@ -77,8 +78,15 @@ call_on_other_created(struct step *step)
 void
 call_transfer_on_answer(struct step *step)
 {
-	step_mark(step, CALL_F_TRANSFERRED);
 	step_command(step, CALL_CMD_BRIDGE_JOIN);
+}
+
+void
+call_transfer_on_joined(struct step *step)
+{
+	if (step_has(step, CALL_F_TRANSFERRED))
+		return;
+	step_mark(step, CALL_F_TRANSFERRED);
 	tell_other(step, CALL_IN_OTHER_ANSWERED, step->call->answered_ms);
 }
 
@@ -95,8 +103,6 @@ call_on_other_answered(struct step *step)
 void
 call_transfer_on_join_failed(struct step *step)
 {
-	/* the first leg is not to end with it: nobody was joined */
-	step_unmark(step, CALL_F_TRANSFERRED);
 	if (!step_has(step, CALL_F_HANGUP_SENT))
 		step_hang_up(step);
 }
@@ -118,7 +124,6 @@ lose_other(struct step *step)
 	detail->other_status = (uint8_t)step->input->other->status;
 	detail->cause = step->input->other->hangup_cause;
 	detail->sip_code = step->input->other->sip_code;
-	step_unmark(step, CALL_F_TRANSFERRED);
 	memset(step->call->other_id, 0, sizeof(step->call->other_id));
 }
 

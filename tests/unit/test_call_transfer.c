@@ -130,9 +130,10 @@ struct story {
 #define MADE { SECOND, IN(CREATE), 0, "originate >1 other-created" }
 #define RINGS { SECOND, IN(RINGING, .attempt = 1), 0, \
 	"call.initiated call.ringing" }
-#define ANSWERS { SECOND, IN(UP, .attempt = 1), 0, "call.answered " \
-	"bridge-join >1 other-answered call.transferred" }
-#define JOINED { SECOND, IN(BRIDGE_ADD_OK), 0, "" }
+#define ANSWERS { SECOND, IN(UP, .attempt = 1), 0, \
+	"call.answered bridge-join" }
+#define JOINED { SECOND, IN(BRIDGE_ADD_OK), 0, \
+	">1 other-answered call.transferred" }
 #define DESTROYED(n) IN(DESTROYED, .attempt = 1, .cause = n)
 
 static const struct story stories[] = {
@@ -216,6 +217,14 @@ static const struct story stories[] = {
 	  }, { CALL_ANSWERED, CALL_ENDED },
 	  { CALL_STATUS_ANSWERED, CALL_STATUS_COMPLETED },
 	  { CALL_END_NONE, CALL_END_API_HANGUP }, "" },
+	{ "gone before it was joined: the first goes on", {
+	    MADE, RINGS, ANSWERS,
+	    { SECOND, DESTROYED(16), 0,
+	        "call.ended >1 other-ended call.transfer_failed" },
+	    { SECOND, IN(BRIDGE_ADD_OK), -KAP_STATE, "" },
+	  }, { CALL_ANSWERED, CALL_ENDED },
+	  { CALL_STATUS_ANSWERED, CALL_STATUS_COMPLETED },
+	  { CALL_END_NONE, CALL_END_NORMAL_HANGUP }, "" },
 	{ "it can't be joined: the first goes on", {
 	    MADE, RINGS, ANSWERS,
 	    { SECOND, IN(BRIDGE_FAILED), 0, "hangup" },
@@ -496,6 +505,9 @@ test_the_other_leg_steps_along(void **state)
 	    &first), 0);
 	assert_int_equal(create(txn, first.call.id, 0, &second), 0);
 	assert_int_equal(tell(txn, second.call.id, CALL_IN_STASIS_START,
+	    &second), 0);
+	assert_false(second.other.told);
+	assert_int_equal(tell(txn, second.call.id, CALL_IN_BRIDGE_ADD_OK,
 	    &second), 0);
 	assert_true(second.other.told);
 	assert_int_equal(second.other.input, CALL_IN_OTHER_ANSWERED);

@@ -212,6 +212,9 @@ test_the_first_leg_is_told_of_the_second(void **state)
 static void
 test_the_end_of_a_leg_hangs_up_the_other(void **state)
 {
+	static const struct call_input joined = {
+		.kind = CALL_IN_BRIDGE_ADD_OK };
+
 	for (int by_second = 0; by_second < 2; by_second++) {
 		struct store_txn *txn = begin(state);
 		struct change first;
@@ -229,11 +232,12 @@ test_the_end_of_a_leg_hangs_up_the_other(void **state)
 		    CALL_CMD_BRIDGE_JOIN);
 		assert_string_equal(change.item.call.other_id,
 		    first.step.call.id);
+		assert_false(change_split_other(&change, &other));
+		assert_int_equal(change_settle(txn, &maker,
+		    second.step.call.id, change.item.command.seq, &joined,
+		    &change), 0);
 		assert_true(change_split_other(&change, &other));
 		assert_int_equal(other.input, CALL_IN_OTHER_ANSWERED);
-		assert_int_equal(change_settle(txn, &maker,
-		    second.step.call.id, change.item.command.seq, NULL,
-		    &change), 0);
 		ends = by_second ? second.step.call.id : first.step.call.id;
 		hung_up = by_second ? first.step.call.id :
 		    second.step.call.id;
