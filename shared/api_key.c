@@ -18,7 +18,7 @@
 
 static_assert(sizeof(KEY_PREFIX) + KEY_RANDOM_CHARS == API_KEY_TEXT_SIZE,
     "a key's text is its prefix, its characters and a NUL");
-static_assert(sizeof(struct api_key) <= 2000,
+static_assert(offsetof(struct api_key, policy) <= 2000,
     "values over 2 KB take whole pages of the store");
 
 int
@@ -78,12 +78,25 @@ api_key_get(struct store_txn *txn, const uint8_t hash[API_KEY_HASH_SIZE],
 	return 0;
 }
 
+/* Most keys have no limits: only those that do take pages of their own. */
+static size_t
+stored_size(const struct api_key *key)
+{
+	const char *bytes = (const char *)key;
+	size_t size = sizeof(*key);
+
+	while (size > offsetof(struct api_key, policy) &&
+	    bytes[size - 1] == 0)
+		size--;
+	return size;
+}
+
 int
 api_key_put(struct store_txn *txn, const uint8_t hash[API_KEY_HASH_SIZE],
     const struct api_key *key)
 {
 	return store_put(txn, STORE_KEYS, hash, API_KEY_HASH_SIZE, key,
-	    sizeof(*key));
+	    stored_size(key));
 }
 
 static bool

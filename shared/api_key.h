@@ -13,9 +13,10 @@
 #include <stdint.h>
 
 #include "errors.h"
+#include "key_policy.h"
 #include "store.h"
 
-#define API_KEY_VERSION 2
+#define API_KEY_VERSION 3
 #define API_KEY_HASH_SIZE 32
 #define API_KEY_TEXT_MAX 128 /* a longer one is not a key */
 #define API_KEY_TRUNKS_MAX 8
@@ -66,6 +67,9 @@ struct api_key {
 
 	/* since version 2 */
 	struct api_key_trunk_limits limits[API_KEY_TRUNKS_MAX]; /* of each */
+
+	/* since version 3 */
+	struct key_policy policy;
 };
 
 /*
@@ -78,7 +82,10 @@ KAP_MUST_USE int api_key_hash(const char *pepper, const char *text,
 #define API_KEY_TEXT_SIZE 44
 KAP_MUST_USE int api_key_generate(char text_out[API_KEY_TEXT_SIZE]);
 
-/* Read and write the cache. Get returns 0, -KAP_NOENT, -KAP_IO. */
+/*
+ * Read and write the cache. Get returns 0, -KAP_NOENT, -KAP_IO. What is zero
+ * at a record's end is not written.
+ */
 KAP_MUST_USE int api_key_get(struct store_txn *txn,
     const uint8_t hash[API_KEY_HASH_SIZE], struct api_key *key_out);
 KAP_MUST_USE int api_key_put(struct store_txn *txn,

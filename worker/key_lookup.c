@@ -111,7 +111,9 @@ is_fresh(const struct key_lookup *lookup, const struct api_key *key,
 	    ? lookup->config->auth.cache_fresh_s
 	    : lookup->config->auth.cache_unknown_s;
 
-	return key->fetched_ms > lookup->notified_ms &&
+	/* what an older program wrote may lack a limit that the key has */
+	return key->version >= API_KEY_VERSION &&
+	    key->fetched_ms > lookup->notified_ms &&
 	    is_younger(key, limit_s, now_ms);
 }
 

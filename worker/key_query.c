@@ -5,11 +5,16 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #define QUERY_TIMEOUT_MS 1500
 #define TOUCH_TIMEOUT_MS 10000
 
-/* One statement, so that balance and watermarks are of one snapshot. */
+/*
+ * One statement, so that balance and watermarks are of one snapshot. The
+ * columns that came after the first schema are taken out of the row's JSON:
+ * those that an older one lacks are null, and keys are found on it, too.
+ */
 static const char find_sql[] =
     "SELECT k.id, k.key_id, k.name, k.credits, k.rate_limit,"
     " k.default_caller_id,"
@@ -21,10 +26,14 @@ static const char find_sql[] =
     " (k.disabled_at IS NOT NULL OR coalesce(k.expires_at <= now(), false))"
     "  ::int,"
     " n.charges_posted, n.calls_posted, t.id, t.name, t.dial_template,"
-    " t.priority, t.weight, t.max_calls, t.max_cps"
-    " FROM api_keys k"
+    " t.whole ->> 'priority', t.whole ->> 'weight', t.whole ->> 'max_calls',"
+    " t.whole ->> 'max_cps',"
+    " k.whole ->> 'caller_ids', k.whole ->> 'allow_prefixes',"
+    " k.whole ->> 'deny_prefixes', k.whole ->> 'webhook_url',"
+    " k.whole ->> 'max_calls'"
+    " FROM (SELECT *, to_jsonb(api_keys) AS whole FROM api_keys) k"
     " LEFT JOIN key_nodes n ON n.api_key_id = k.id AND n.node = $2::integer"
-    " LEFT JOIN LATERAL (SELECT t.*, kt.position"
+    " LEFT JOIN LATERAL (SELECT t.*, to_jsonb(t) AS whole, kt.position"
     "  FROM key_trunks kt JOIN trunks t ON t.id = kt.trunk_id"
     "  WHERE kt.api_key_id = k.id AND t.enabled"
     "  ORDER BY kt.position, t.id LIMIT 8) t ON true"
@@ -52,7 +61,12 @@ enum find_column {
 	COL_TRUNK_PRIORITY,
 	COL_TRUNK_WEIGHT,
 	COL_TRUNK_MAX_CALLS,
-	COL_TRUNK_MAX_CPS
+	COL_TRUNK_MAX_CPS,
+	COL_CALLER_IDS,
+	COL_ALLOW,
+	COL_DENY,
+	COL_WEBHOOK,
+	COL_MAX_CALLS
 };
 
 /* Never waits for the row: a ledger batch may hold it. */
@@ -117,6 +131,34 @@ read_trunks(struct api_key *key, const PGresult *result)
 	}
 }
 
+/* "" where there is none; borrowed from the result. */
+static const char *
+text_at(const PGresult *result, enum find_column column)
+{
+	return PQgetvalue(result, 0, (int)column);
+}
+
+/* One that can't be read must not be one that allows everything. */
+static void
+read_policy(struct key_policy *policy, const PGresult *result)
+{
+	const char *url = text_at(result, COL_WEBHOOK);
+
+	if (strlen(url) > KEY_POLICY_URL_MAX ||
+	    key_policy_parse(KEY_POLICY_CALLER_IDS,
+	        text_at(result, COL_CALLER_IDS), policy->caller_ids,
+	        NULL) != 0 ||
+	    key_policy_parse(KEY_POLICY_PREFIXES, text_at(result, COL_ALLOW),
+	        policy->allow, NULL) != 0 ||
+	    key_policy_parse(KEY_POLICY_PREFIXES, text_at(result, COL_DENY),
+	        policy->deny, NULL) != 0) {
+		key_policy_bar(policy);
+		return;
+	}
+	memcpy(policy->webhook_url, url, strlen(url));
+	policy->max_calls = (uint32_t)pg_get_int(result, 0, COL_MAX_CALLS, 0);
+}
+
 bool
 key_query_read(const PGresult *result, struct api_key *key)
 {
@@ -140,6 +182,7 @@ key_query_read(const PGresult *result, struct api_key *key)
 	pg_get_text(result, 0, COL_CALLER_ID, key->default_caller_id,
 	    sizeof(key->default_caller_id));
 	read_trunks(key, result);
+	read_policy(&key->policy, result);
 	return true;
 }
 

@@ -253,9 +253,9 @@ fixture_schema_dir(char *out, size_t size)
 	    (int)(slash - __FILE__), __FILE__);
 }
 
-/* Apply every file of the schema. */
+/* Apply the schema's files, up to one ("0003"): what an older one was. */
 static inline void
-fixture_migrate(const struct pg_fixture *fixture)
+fixture_migrate_to(const struct pg_fixture *fixture, const char *last)
 {
 	char pattern[FIXTURE_PATH];
 	glob_t files;
@@ -266,9 +266,13 @@ fixture_migrate(const struct pg_fixture *fixture)
 		fixture_die(pattern);
 	for (size_t i = 0; i < files.gl_pathc; i++) {
 		char sql[65536];
-		FILE *file = fopen(files.gl_pathv[i], "re");
+		const char *name = strrchr(files.gl_pathv[i], '/') + 1;
+		FILE *file;
 		size_t len;
 
+		if (strncmp(name, last, strlen(last)) > 0)
+			break;
+		file = fopen(files.gl_pathv[i], "re");
 		if (file == NULL)
 			fixture_die(files.gl_pathv[i]);
 		len = fread(sql, 1, sizeof(sql) - 1, file);
@@ -277,6 +281,13 @@ fixture_migrate(const struct pg_fixture *fixture)
 		fixture_exec(fixture, sql);
 	}
 	globfree(&files);
+}
+
+/* Apply every file of the schema. */
+static inline void
+fixture_migrate(const struct pg_fixture *fixture)
+{
+	fixture_migrate_to(fixture, "9999");
 }
 
 #endif

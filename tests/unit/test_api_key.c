@@ -161,6 +161,59 @@ test_cache_record(void **state)
 	store_fixture_close(&fixture);
 }
 
+static size_t
+stored_size(struct store_txn *txn, const uint8_t hash[API_KEY_HASH_SIZE],
+    const struct api_key *key)
+{
+	struct store_value value;
+	struct api_key got;
+
+	assert_int_equal(api_key_put(txn, hash, key), 0);
+	assert_int_equal(store_get(txn, STORE_KEYS, hash, API_KEY_HASH_SIZE,
+	    &value), 0);
+	assert_int_equal(api_key_get(txn, hash, &got), 0);
+	assert_memory_equal(&got, key, sizeof(got));
+	return value.len;
+}
+
+/* What a key has no limits of takes no room; all it has is there again. */
+static void
+test_policies_are_cached(void **state)
+{
+	const uint8_t hash[API_KEY_HASH_SIZE] = { 1, 2, 3 };
+	const size_t least = offsetof(struct api_key, policy);
+	struct api_key key = { .version = API_KEY_VERSION, .id = 7 };
+	struct store_fixture fixture;
+	struct store_txn *txn;
+
+	(void)state;
+	store_fixture_open(&fixture);
+	assert_int_equal(store_begin_write(fixture.store, &txn), 0);
+	assert_int_equal(stored_size(txn, hash, &key), least);
+	key.policy.max_calls = 1;
+	assert_in_range(stored_size(txn, hash, &key), least + 1, least + 4);
+	key.policy.max_calls = 0x01000000; /* its first bytes are zero */
+	assert_int_equal(stored_size(txn, hash, &key), least + 4);
+	memset(key.policy.caller_ids, 0xff, sizeof(key.policy.caller_ids));
+	memset(key.policy.allow, 0xff, sizeof(key.policy.allow));
+	memset(key.policy.deny, 0xff, sizeof(key.policy.deny));
+	memset(key.policy.webhook_url, 'x', KEY_POLICY_URL_MAX);
+	assert_int_equal(stored_size(txn, hash, &key), least +
+	    offsetof(struct key_policy, webhook_url) + KEY_POLICY_URL_MAX);
+	/* one of before there were limits, in place of one that had some */
+	key.version = 2;
+	assert_int_equal(store_put(txn, STORE_KEYS, hash, sizeof(hash), &key,
+	    least), 0);
+	assert_int_equal(api_key_get(txn, hash, &key), 0);
+	assert_int_equal(key.id, 7);
+	assert_true(key_policy_allows_call(&key.policy, 1000000));
+	assert_true(key_policy_allows_number(&key.policy, "14155550100"));
+	assert_true(key_policy_allows_caller_id(&key.policy, "14155550100"));
+	assert_string_equal(key.policy.webhook_url, "");
+	store_abort(&txn);
+	store_fixture_close(&fixture);
+}
+
 int
 main(void)
 {
@@ -170,6 +223,7 @@ main(void)
 		cmocka_unit_test(test_generated_keys),
 		cmocka_unit_test(test_dial_strings),
 		cmocka_unit_test(test_cache_record),
+		cmocka_unit_test(test_policies_are_cached),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -68,6 +68,14 @@ add_key(const char *text, const char *name, const char *columns,
 }
 
 static void
+remake_schema(const char *last)
+{
+	fixture_exec(&server, "DROP SCHEMA public CASCADE;"
+	    "CREATE SCHEMA public; GRANT USAGE ON SCHEMA public TO public");
+	fixture_migrate_to(&server, last);
+}
+
+static void
 start_worker(struct bench *bench)
 {
 	struct kap_errmsg msg = { "" };
@@ -147,9 +155,11 @@ find_asks(struct bench *bench, const char *text)
 	return asked;
 }
 
-/* Make a cached key look as if it had been fetched `age_s` ago. */
+typedef void change_fn(struct api_key *key, int64_t how);
+
 static void
-age_cached(struct bench *bench, const char *text, int64_t age_s)
+change_cached(struct bench *bench, const char *text, change_fn *change,
+    int64_t how)
 {
 	uint8_t hash[API_KEY_HASH_SIZE];
 	struct store_txn *txn;
@@ -158,9 +168,30 @@ age_cached(struct bench *bench, const char *text, int64_t age_s)
 	assert_int_equal(api_key_hash(PEPPER, text, strlen(text), hash), 0);
 	assert_int_equal(store_begin_write(bench->store.store, &txn), 0);
 	assert_int_equal(api_key_get(txn, hash, &key), 0);
-	key.fetched_ms = clock_wall_ms() - age_s * 1000;
+	change(&key, how);
 	assert_int_equal(api_key_put(txn, hash, &key), 0);
 	assert_int_equal(store_commit(&txn), 0);
+}
+
+static void
+set_age(struct api_key *key, int64_t age_s)
+{
+	key->fetched_ms = clock_wall_ms() - age_s * 1000;
+}
+
+/* Make a cached key look as if it had been fetched `age_s` ago. */
+static void
+age_cached(struct bench *bench, const char *text, int64_t age_s)
+{
+	change_cached(bench, text, set_age, age_s);
+}
+
+/* Make it look as if an older program had written it, without limits. */
+static void
+set_older(struct api_key *key, int64_t version)
+{
+	key->version = (uint16_t)version;
+	memset(&key->policy, 0, sizeof(key->policy));
 }
 
 static void
@@ -243,6 +274,114 @@ test_defaults_and_limits(void **state)
 }
 
 static void
+test_policies(void **state)
+{
+	struct bench bench;
+
+	(void)state;
+	add_key("ak_limits", "limits", "caller_ids, allow_prefixes,"
+	    " deny_prefixes, webhook_url, max_calls",
+	    "'14155550100,19172452367', '1,49', '1900',"
+	    " 'https://example.com/hook', 7");
+	add_key("ak_none", "none", "", "");
+	open_bench(&bench);
+	assert_int_equal(find(&bench, "ak_limits"), 0);
+	assert_true(key_policy_allows_caller_id(&bench.key.policy,
+	    "19172452367"));
+	assert_false(key_policy_allows_caller_id(&bench.key.policy,
+	    "19172452368"));
+	assert_true(key_policy_allows_number(&bench.key.policy, "4930123456"));
+	assert_false(key_policy_allows_number(&bench.key.policy, "4430123456"));
+	assert_false(key_policy_allows_number(&bench.key.policy, "1900123456"));
+	assert_string_equal(bench.key.policy.webhook_url,
+	    "https://example.com/hook");
+	assert_int_equal(bench.key.policy.max_calls, 7);
+	/* as it is cached, it says the same */
+	bench.key.policy.max_calls = 0;
+	fixture_stop(&server, SIGINT);
+	wait_for_link(&bench, false);
+	assert_int_equal(find_at_once(&bench, "ak_limits"), 0);
+	assert_int_equal(bench.key.policy.max_calls, 7);
+	fixture_start(&server);
+	wait_for_link(&bench, true);
+	assert_int_equal(find(&bench, "ak_none"), 0);
+	assert_true(key_policy_allows_number(&bench.key.policy, "1900123456"));
+	assert_true(key_policy_allows_caller_id(&bench.key.policy,
+	    "19172452368"));
+	assert_string_equal(bench.key.policy.webhook_url, "");
+	assert_int_equal(bench.key.policy.max_calls, 0);
+	close_bench(&bench);
+}
+
+/* Limits that can't be read, which the database's checks keep out, allow
+ * nothing. */
+static void
+test_broken_policies_bar(void **state)
+{
+	static const char *const changes[] = {
+		"UPDATE api_keys SET caller_ids = '14155550100;'",
+		"UPDATE api_keys SET allow_prefixes = '1,'",
+		"UPDATE api_keys SET deny_prefixes = 'x'",
+		"UPDATE api_keys SET deny_prefixes = (SELECT"
+		" string_agg(n::text, ',') FROM generate_series(1, 65) n)",
+		"UPDATE api_keys SET webhook_url = 'https://example.com/' ||"
+		" repeat('x', 2048)",
+	};
+	struct bench bench;
+
+	(void)state;
+	fixture_exec(&server, "ALTER TABLE api_keys"
+	    " DROP CONSTRAINT api_keys_caller_ids_check,"
+	    " DROP CONSTRAINT api_keys_allow_prefixes_check,"
+	    " DROP CONSTRAINT api_keys_deny_prefixes_check,"
+	    " DROP CONSTRAINT api_keys_webhook_url_check");
+	add_key("ak_one", "one", "", "");
+	open_bench(&bench);
+	for (size_t i = 0; i < sizeof(changes) / sizeof(changes[0]); i++) {
+		fixture_exec(&server, "UPDATE api_keys SET caller_ids = NULL,"
+		    " allow_prefixes = NULL, deny_prefixes = NULL,"
+		    " webhook_url = NULL");
+		RUN_UNTIL(bench.base, find(&bench, "ak_one") == 0 &&
+		    key_policy_allows_number(&bench.key.policy,
+		        "14155550100"));
+		fixture_exec(&server, changes[i]);
+		RUN_UNTIL(bench.base, find(&bench, "ak_one") == 0 &&
+		    !key_policy_allows_number(&bench.key.policy,
+		        "14155550100"));
+	}
+	close_bench(&bench);
+	remake_schema("9999");
+}
+
+/* Keys and their trunks are found on the schema of an older program, too. */
+static void
+test_older_schemas(void **state)
+{
+	static const char *const lasts[] = { "0003", "0004" };
+	struct bench bench;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(lasts) / sizeof(lasts[0]); i++) {
+		remake_schema(lasts[i]);
+		add_key("ak_one", "one", "credits", "5");
+		fixture_exec(&server, "INSERT INTO trunks (name) VALUES ('a');"
+		    "INSERT INTO key_trunks SELECT k.id, t.id, 0"
+		    " FROM api_keys k, trunks t");
+		open_bench(&bench);
+		assert_int_equal(find(&bench, "ak_one"), 0);
+		assert_int_equal(bench.key.balance, 5);
+		assert_int_equal(bench.key.trunk_count, 1);
+		assert_int_equal(bench.key.limits[0].weight, 1);
+		assert_int_equal(bench.key.limits[0].max_calls, 0);
+		assert_int_equal(bench.key.policy.max_calls, 0);
+		assert_true(key_policy_allows_number(&bench.key.policy,
+		    "14155550100"));
+		close_bench(&bench);
+	}
+	remake_schema("9999");
+}
+
+static void
 test_no_such_key(void **state)
 {
 	char longest[API_KEY_TEXT_MAX + 2];
@@ -313,6 +452,32 @@ test_how_long_it_is_fresh(void **state)
 	/* fetched in the future: the clock was set back */
 	age_cached(&bench, "ak_one", -100);
 	assert_true(find_asks(&bench, "ak_one"));
+	close_bench(&bench);
+}
+
+/* Two programs run side by side while one replaces the other: what the older
+ * one wrote lacks the limits, and serves only while nobody can be asked. */
+static void
+test_an_older_record_is_asked_anew(void **state)
+{
+	struct bench bench;
+
+	(void)state;
+	add_key("ak_one", "one", "max_calls", "7");
+	open_bench(&bench);
+	wait_for_listen(&bench);
+	(void)find(&bench, "ak_one");
+	assert_false(find_asks(&bench, "ak_one"));
+	change_cached(&bench, "ak_one", set_older, 2);
+	assert_true(find_asks(&bench, "ak_one"));
+	assert_int_equal(bench.key.policy.max_calls, 7);
+	assert_false(find_asks(&bench, "ak_one"));
+	change_cached(&bench, "ak_one", set_older, 2);
+	fixture_stop(&server, SIGINT);
+	wait_for_link(&bench, false);
+	assert_int_equal(find_at_once(&bench, "ak_one"), 0);
+	assert_int_equal(bench.key.policy.max_calls, 0);
+	fixture_start(&server);
 	close_bench(&bench);
 }
 
@@ -471,6 +636,11 @@ test_administrative_changes_show(void **state)
 		"UPDATE api_keys SET disabled_at = now()",
 		"UPDATE api_keys SET disabled_at = NULL",
 		"UPDATE api_keys SET rate_limit = 7",
+		"UPDATE api_keys SET caller_ids = '14155550100'",
+		"UPDATE api_keys SET allow_prefixes = '1'",
+		"UPDATE api_keys SET deny_prefixes = '1'",
+		"UPDATE api_keys SET webhook_url = 'https://example.com/'",
+		"UPDATE api_keys SET max_calls = 3",
 		"INSERT INTO trunks (name) VALUES ('x')",
 		"INSERT INTO key_trunks SELECT k.id, t.id, 0"
 		" FROM api_keys k, trunks t",
@@ -659,10 +829,15 @@ main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_what_a_key_is, setup),
 		cmocka_unit_test_setup(test_defaults_and_limits, setup),
+		cmocka_unit_test_setup(test_policies, setup),
+		cmocka_unit_test_setup(test_broken_policies_bar, setup),
+		cmocka_unit_test_setup(test_older_schemas, setup),
 		cmocka_unit_test_setup(test_no_such_key, setup),
 		cmocka_unit_test_setup(test_random_keys_leave_the_store_empty,
 		    setup),
 		cmocka_unit_test_setup(test_how_long_it_is_fresh, setup),
+		cmocka_unit_test_setup(test_an_older_record_is_asked_anew,
+		    setup),
 		cmocka_unit_test_setup(test_many_requests_ask_once, setup),
 		cmocka_unit_test_setup(test_postgres_away, setup),
 		cmocka_unit_test_setup(test_postgres_away_at_start, setup),
