@@ -84,6 +84,13 @@ const struct config_key config_keys[] = {
 	INT(auth, cache_unknown_s, KEY_RELOADABLE, "5", 0, 300,
 	    "seconds an unknown key is remembered as unknown"),
 
+	TEXT(keys, default_allow, KEY_RELOADABLE, "",
+	    "prefixes of the numbers that a new key may call, with commas "
+	    "between; empty: all. kaphilactl keys create reads it"),
+	TEXT(keys, default_deny, KEY_RELOADABLE, "",
+	    "prefixes of those that it may not, unless a longer allowed one "
+	    "matches"),
+
 	TEXT(asterisk, url, 0, "http://127.0.0.1:8088",
 	    "ARI's address, http://address:port"),
 	TEXT(asterisk, user, 0, "kaphila", "ARI user"),

@@ -74,6 +74,10 @@ struct config {
 		int64_t cache_unknown_s;
 	} auth;
 	struct {
+		char default_allow[CONFIG_TEXT_MAX]; /* key_policy_parse's */
+		char default_deny[CONFIG_TEXT_MAX];
+	} keys;
+	struct {
 		char url[CONFIG_TEXT_MAX]; /* http://host:port */
 		char user[CONFIG_TEXT_MAX];
 		char password[CONFIG_TEXT_MAX];

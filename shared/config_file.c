@@ -15,6 +15,7 @@
 #include <ini.h>
 
 #include "config_keys.h"
+#include "key_policy.h"
 #include "speech_cache.h"
 
 #define PEPPER_MIN 32 /* characters */
@@ -327,12 +328,37 @@ check_speech(struct parse *parse)
 	    config->speech.ffmpeg_program);
 }
 
+static int
+check_prefixes(struct parse *parse, const char *key, const char *text)
+{
+	uint64_t list[KEY_POLICY_PREFIXES_MAX];
+	struct kap_errmsg why;
+
+	if (key_policy_parse(KEY_POLICY_PREFIXES, text, list, &why) == 0)
+		return 0;
+	return blame(parse, key, NULL, "%s must be a list of prefixes with "
+	    "commas between: %s", key, why.text);
+}
+
+static int
+check_keys(struct parse *parse)
+{
+	const struct config *config = parse->config;
+
+	if (check_prefixes(parse, "keys.default_allow",
+	        config->keys.default_allow) != 0)
+		return -KAP_INVAL;
+	return check_prefixes(parse, "keys.default_deny",
+	    config->keys.default_deny);
+}
+
 /* Rules that span keys, and forms that the table can't say. */
 static int
 check_whole(struct parse *parse)
 {
 	if (check_required(parse) != 0 || check_listeners(parse) != 0 ||
-	    check_pairs(parse) != 0 || check_speech(parse) != 0)
+	    check_pairs(parse) != 0 || check_speech(parse) != 0 ||
+	    check_keys(parse) != 0)
 		return -KAP_INVAL;
 	if (strlen(parse->config->auth.pepper) < PEPPER_MIN)
 		return blame(parse, "auth.pepper", NULL, "auth.pepper must "

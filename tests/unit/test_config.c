@@ -99,6 +99,12 @@ test_faults(void **state KAP_UNUSED)
 		    ":2: http.workers must be a number" },
 		{ "not a boolean", "[webhook]\nallow_http = 1\n",
 		    ":2: webhook.allow_http must be true or false, not '1'" },
+		{ "not prefixes", REQUIRED "[keys]\ndefault_allow = 49,x\n",
+		    ":6: keys.default_allow must be a list of prefixes with "
+		    "commas between: 'x' is not 1 to 15 digits" },
+		{ "not prefixes either", REQUIRED
+		    "[keys]\ndefault_deny = 49 30\n",
+		    ":6: keys.default_deny must be a list of prefixes" },
 		{ "not a choice", "[log]\nlevel = loud\n",
 		    ":2: log.level must be one of debug, info, warn, error, "
 		    "not 'loud'" },
