@@ -15,6 +15,8 @@
 
 #include <curl/curl.h>
 
+#include "config.h"
+
 #define HOST_MAX 253 /* bytes of a DNS name, RFC 1035 */
 #define LABEL_MAX 63
 
@@ -457,4 +459,17 @@ net_guard_check_url(const char *url, const struct net_guard_policy *policy,
 	if (rc == 0)
 		rc = check_with_curl(url, &target, msg);
 	return rc;
+}
+
+int
+net_guard_check_webhook(const char *url, const struct config *config,
+    struct kap_errmsg *msg)
+{
+	const struct net_guard_policy policy = {
+		.allow_http = config->webhook.allow_http,
+		.allow_private = config->webhook.allow_private,
+		.allow_loopback = config->webhook.allow_loopback,
+	};
+
+	return net_guard_check_url(url, &policy, msg);
 }

@@ -13,6 +13,7 @@
 
 #include "errors.h"
 
+struct config;
 struct sockaddr;
 
 #define NET_GUARD_URL_MAX 2048 /* bytes, without the NUL */
@@ -38,6 +39,10 @@ struct net_guard_policy {
  */
 KAP_MUST_USE int net_guard_check_url(const char *url,
     const struct net_guard_policy *policy, struct kap_errmsg *msg);
+
+/* The same by what the configuration allows webhooks ([webhook]). */
+KAP_MUST_USE int net_guard_check_webhook(const char *url,
+    const struct config *config, struct kap_errmsg *msg);
 
 /*
  * Judge an address that is about to be connected to. IPv6 addresses that

@@ -12,6 +12,8 @@
 
 static_assert(sizeof(((struct api_key *)NULL)->default_caller_id) ==
     CALL_NUMBER_SIZE, "a default caller id is a number like any other");
+static_assert(KEY_POLICY_URL_MAX == CALL_WEBHOOK_URL_MAX,
+    "a key's URL is one like any other");
 
 /*
  * "en-US-Neural2-A", "cmn-CN-Wavenet-A", "es-419-Standard-A": what can be
@@ -49,11 +51,6 @@ static int
 read_webhook(const cJSON *body, const struct config *config,
     struct call_request *request, struct api_error *error)
 {
-	const struct net_guard_policy policy = {
-		.allow_http = config->webhook.allow_http,
-		.allow_private = config->webhook.allow_private,
-		.allow_loopback = config->webhook.allow_loopback,
-	};
 	struct kap_errmsg why;
 	const char *url;
 
@@ -61,7 +58,7 @@ read_webhook(const cJSON *body, const struct config *config,
 		return -KAP_INVAL;
 	if (url == NULL || *url == '\0')
 		return 0;
-	if (net_guard_check_url(url, &policy, &why) != 0)
+	if (net_guard_check_webhook(url, config, &why) != 0)
 		return api_error_set(error, API_INVALID_WEBHOOK_URL,
 		    "Invalid webhookUrl: %.150s", why.text);
 	strncpy(request->webhook_url, url, CALL_WEBHOOK_URL_MAX);
@@ -228,6 +225,24 @@ call_request_read(const cJSON *body, const struct config *config,
 	    api_field_bool(body, "record", true, &request_out->record,
 	        error) != 0)
 		return -KAP_INVAL;
+	return 0;
+}
+
+int
+call_request_take_webhook(const struct api_key *key,
+    const struct config *config, struct call_request *request,
+    struct api_error *error)
+{
+	const char *url = key->policy.webhook_url;
+	struct kap_errmsg why;
+
+	if (request->webhook_url[0] != '\0' || *url == '\0')
+		return 0;
+	if (net_guard_check_webhook(url, config, &why) != 0)
+		return api_error_set(error, API_INVALID_WEBHOOK_URL,
+		    "Invalid webhookUrl, the key's default: %.140s",
+		    why.text);
+	strncpy(request->webhook_url, url, CALL_WEBHOOK_URL_MAX);
 	return 0;
 }
 

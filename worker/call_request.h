@@ -40,6 +40,16 @@ KAP_MUST_USE int call_request_read(const cJSON *body,
     struct api_error *error);
 
 /*
+ * Where a request says nothing of it, events go to the key's URL, if it has
+ * one. That is checked as one that was sent, for the configuration may have
+ * changed since it was set. Returns 0, or -KAP_INVAL with the error filled
+ * in. Pure.
+ */
+KAP_MUST_USE int call_request_take_webhook(const struct api_key *key,
+    const struct config *config, struct call_request *request,
+    struct api_error *error);
+
+/*
  * The call that a request makes with a key: number, caller id, limits and
  * flags. Slot, id and state are not its business.
  */

@@ -101,6 +101,24 @@ judge_retry(struct makecall *makecall, struct store_txn *txn)
 	return 0;
 }
 
+/* What the key may not do, whatever there is. */
+static enum api_code
+judge_policy(const struct makecall *makecall)
+{
+	const struct api_key *key = &makecall->key;
+	const char *caller_id = makecall->request.caller_id;
+
+	/* its own is the default's, which needs no leave */
+	if (caller_id[0] != '\0' &&
+	    strcmp(caller_id, key->default_caller_id) != 0 &&
+	    !key_policy_allows_caller_id(&key->policy, caller_id))
+		return API_CALLER_ID_NOT_ALLOWED;
+	if (!key_policy_allows_number(&key->policy, makecall->request.number))
+		return API_DESTINATION_NOT_ALLOWED;
+	return key_policy_allows_call(&key->policy, makecall->live) ? API_OK :
+	    API_TOO_MANY_CALLS;
+}
+
 /* Whether there is what a new call needs. */
 static enum api_code
 judge_means(const struct makecall *makecall)
@@ -118,6 +136,20 @@ judge_means(const struct makecall *makecall)
 	return code;
 }
 
+/*
+ * Whether there is a call that a second leg can be dialled for; then what the
+ * request leaves to it is filled in, for its caller id is judged, too.
+ */
+static int
+judge_second(struct makecall *makecall, struct store_txn *txn)
+{
+	const int rc = forward_leg_judge(txn, &makecall->key,
+	    makecall->first_id, &makecall->verdict);
+
+	return rc != 0 || makecall->verdict != API_OK ? rc :
+	    forward_leg_inherit(txn, makecall->first_id, &makecall->request);
+}
+
 /* In the order that the API promises; from the start at each try. */
 static int
 judge(struct makecall *makecall, struct store_txn *txn)
@@ -133,8 +165,9 @@ judge(struct makecall *makecall, struct store_txn *txn)
 	if (rc != 0 || makecall->verdict != API_OK || makecall->replayed)
 		return rc;
 	if (makecall->is_second)
-		rc = forward_leg_judge(txn, &makecall->key,
-		    makecall->first_id, &makecall->verdict);
+		rc = judge_second(makecall, txn);
+	if (rc == 0 && makecall->verdict == API_OK)
+		makecall->verdict = judge_policy(makecall);
 	if (rc == 0 && makecall->verdict == API_OK)
 		makecall->verdict = judge_means(makecall);
 	return rc;
@@ -163,18 +196,12 @@ prepare_answer(struct makecall *makecall)
 		    sizeof(record->trunks[i]) - 1);
 }
 
-static int
-fill_call(struct makecall *makecall, struct store_txn *txn, struct call *call)
+static void
+fill_call(const struct makecall *makecall, struct call *call)
 {
-	const int rc = makecall->is_second ? forward_leg_inherit(txn,
-	    makecall->first_id, &makecall->request) : 0;
-
-	if (rc != 0)
-		return rc;
 	call_request_fill_call(&makecall->request, &makecall->key, call);
 	if (makecall->is_second)
 		forward_leg_mark(call, makecall->first_id);
-	return 0;
 }
 
 static int
@@ -190,15 +217,12 @@ create_call(struct makecall *makecall, struct store_txn *txn)
 	};
 	char hash[IDEMPOTENCY_HEX_SIZE];
 	struct call call;
-	int rc;
 
 	for (unsigned i = 0; i < dial->count; i++) {
 		cold.trunk_names[i] = dial->trunks[i].name;
 		cold.endpoints[i] = dial->endpoints[i];
 	}
-	rc = fill_call(makecall, txn, &call);
-	if (rc != 0)
-		return rc;
+	fill_call(makecall, &call);
 	call.trunk_count = (uint8_t)dial->count;
 	if (makecall->has_idempotency) {
 		call.flags |= CALL_F_IDEMPOTENT;
@@ -240,6 +264,7 @@ apply_makecall(struct turn_job *job, struct store_txn *txn)
 		return rc;
 	makecall->credits = account_credits(&account, &makecall->key);
 	makecall->available = account_available(&account, &makecall->key);
+	makecall->live = account.live;
 	rc = judge(makecall, txn);
 	if (rc != 0 || makecall->verdict != API_OK || makecall->replayed)
 		return rc;
@@ -345,6 +370,8 @@ makecall_read(struct makecall *makecall, const cJSON *body,
 	struct api_error *error = &makecall->body_error;
 
 	if (call_request_read(body, makecall->api->config,
+	        &makecall->request, error) == 0 &&
+	    call_request_take_webhook(&makecall->key, makecall->api->config,
 	        &makecall->request, error) == 0)
 		error->code = identify_request(makecall, body,
 		    idempotency_key) == 0 ? API_OK : API_INTERNAL_ERROR;

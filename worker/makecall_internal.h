@@ -29,6 +29,7 @@ struct makecall {
 	enum api_code verdict;
 	int64_t credits;
 	int64_t available;
+	uint32_t live; /* the key's calls */
 	struct call_request_dial dial;
 	bool has_idempotency; /* an Idempotency-Key came along */
 	bool replayed;        /* …and its answer is there already */

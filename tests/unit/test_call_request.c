@@ -159,6 +159,62 @@ test_bodies(void **state)
 	}
 }
 
+/* The key's URL is used where none is sent, and checked as if it were. */
+static void
+test_default_webhook(void **state)
+{
+	static const struct {
+		const char *body;
+		const char *fallback;
+		bool allow_http;
+		enum api_code code;
+		const char *expect;
+	} rows[] = {
+		{ "{" N "}", "", false, API_OK, "" },
+		{ "{" N "}", "https://example.com/k", false, API_OK,
+		    "https://example.com/k" },
+		{ "{" N ",\"webhookUrl\":\"\"}", "https://example.com/k", false,
+		    API_OK, "https://example.com/k" },
+		{ "{" N ",\"webhookUrl\":null}", "https://example.com/k", false,
+		    API_OK, "https://example.com/k" },
+		{ "{" N ",\"webhookUrl\":\"https://example.com/r\"}",
+		    "https://example.com/k", false, API_OK,
+		    "https://example.com/r" },
+		{ "{" N "}", "http://example.com/k", true, API_OK,
+		    "http://example.com/k" },
+		{ "{" N "}", "http://example.com/k", false,
+		    API_INVALID_WEBHOOK_URL, NULL },
+		{ "{" N "}", "https://10.0.0.1/k", false,
+		    API_INVALID_WEBHOOK_URL, NULL },
+		{ "{" N ",\"webhookUrl\":\"https://example.com/r\"}",
+		    "nonsense", false, API_OK, "https://example.com/r" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct api_key key = { .version = API_KEY_VERSION };
+		struct call_request request;
+		struct api_error error;
+		int rc;
+
+		strncpy(key.policy.webhook_url, rows[i].fallback,
+		    KEY_POLICY_URL_MAX);
+		assert_int_equal(read_text(rows[i].body, &request, &error),
+		    API_OK);
+		config.webhook.allow_http = rows[i].allow_http;
+		rc = call_request_take_webhook(&key, &config, &request,
+		    &error);
+		config.webhook.allow_http = false;
+		assert_int_equal(error.code, rows[i].code);
+		assert_int_equal(rc == 0, rows[i].code == API_OK);
+		if (rc == 0)
+			assert_string_equal(request.webhook_url,
+			    rows[i].expect);
+		else
+			assert_non_null(strstr(error.text, "the key's"));
+	}
+}
+
 struct clamp_row {
 	const char *value;
 	unsigned seconds;
@@ -380,6 +436,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_numbers),
 		cmocka_unit_test(test_bodies),
+		cmocka_unit_test(test_default_webhook),
 		cmocka_unit_test(test_ring_timeout_is_clamped),
 		cmocka_unit_test(test_amd),
 		cmocka_unit_test(test_metadata_is_bounded),
