@@ -1,7 +1,7 @@
 /*
- * kaphilactl keys: create, list, show, disable, enable, credits. Every change
- * is one statement, and so one transaction; workers hear of it by NOTIFY. A
- * key's text is printed when it is created, and never again.
+ * kaphilactl keys: create, set, list, show, disable, enable, credits. Every
+ * change is one transaction; workers hear of it by NOTIFY. A key's text is
+ * printed when it is created, and never again.
  */
 #include "master/ctl.h"
 
@@ -10,9 +10,9 @@
 #include <string.h>
 
 #include "master/ctl_args.h"
+#include "master/ctl_key_settings.h"
 #include "master/ctl_pg.h"
 #include "shared/api_key.h"
-#include "shared/clock.h"
 
 #define NAME_MAX_BYTES 120
 #define CREDITS_MAX 1000000000000LL
@@ -28,7 +28,12 @@ static const struct ctl_column key_columns[] = {
 	{ "totalCalls", "CALLS", CTL_INT },
 	{ "successfulCalls", "ANSWERED", CTL_INT },
 	{ "trunks", "TRUNKS", CTL_LIST },
+	{ "maxCalls", "MAX CALLS", CTL_INT },
 	{ "defaultCallerId", NULL, CTL_TEXT },
+	{ "callerIds", "CALLER IDS", CTL_LONG_LIST },
+	{ "allow", "ALLOW", CTL_LONG_LIST },
+	{ "deny", "DENY", CTL_LONG_LIST },
+	{ "webhookUrl", "WEBHOOK", CTL_LONG_TEXT },
 	{ "createdAt", NULL, CTL_TEXT },
 	{ "lastUsed", "LAST USED", CTL_TEXT },
 	{ "expiresAt", NULL, CTL_TEXT },
@@ -40,6 +45,9 @@ static const struct ctl_column key_columns[] = {
 	"to_char(" column " AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"" \
 	"HH24:MI:SS.MS\"Z\"')"
 
+/* What schema 0005 brought: null on one before it. */
+#define LATER(column) "to_jsonb(k) ->> '" column "'"
+
 /* The columns above; a null rate limit means 100. */
 #define SELECT_KEYS \
 	"SELECT k.id, k.key_id, k.name, k.key_prefix," \
@@ -49,7 +57,10 @@ static const struct ctl_column key_columns[] = {
 	" k.successful_calls, (SELECT string_agg(t.name, ',' ORDER BY" \
 	"  kt.position, t.id) FROM key_trunks kt JOIN trunks t" \
 	"  ON t.id = kt.trunk_id WHERE kt.api_key_id = k.id)," \
-	" k.default_caller_id, " ISO("k.created_at") ", " \
+	" coalesce((" LATER("max_calls") ")::integer, 0)," \
+	" k.default_caller_id, " LATER("caller_ids") ", " \
+	LATER("allow_prefixes") ", " LATER("deny_prefixes") ", " \
+	LATER("webhook_url") ", " ISO("k.created_at") ", " \
 	ISO("k.last_used") ", " ISO("k.expires_at") " FROM api_keys k "
 
 static int
@@ -74,53 +85,6 @@ show_key(PGconn *conn, const char *id, const struct ctl_extra *extras,
 	return exit_code;
 }
 
-/* What `keys create` was given, checked. */
-struct new_key {
-	const char *name;
-	char credits[24];
-	char rate_limit[24]; /* empty: none given */
-	char expires[CLOCK_ISO_SIZE]; /* empty: never */
-	char caller_id[16];  /* empty: none */
-};
-
-static bool
-take_caller_id(struct new_key *key, const char *text)
-{
-	const size_t plus = *text == '+';
-	const size_t len = strspn(text + plus, "0123456789");
-
-	if (len < 7 || len > 15 || text[plus + len] != '\0') {
-		ctl_complain("--caller-id must have 7 to 15 digits, not '%s'",
-		    text);
-		return false;
-	}
-	(void)snprintf(key->caller_id, sizeof(key->caller_id), "%s",
-	    text + plus);
-	return true;
-}
-
-/* "2027-01-31" is the beginning of that day, UTC. */
-static bool
-take_expires(struct new_key *key, const char *text)
-{
-	char full[64];
-	int64_t ms;
-
-	(void)snprintf(full, sizeof(full), "%s%s", text,
-	    strchr(text, 'T') == NULL ? "T00:00:00Z" : "");
-	if (clock_parse_iso(full, &ms) != 0) {
-		ctl_complain("--expires must be a date (2027-01-31) or a time"
-		    " (2027-01-31T12:00:00Z), not '%s'", text);
-		return false;
-	}
-	if (ms <= clock_wall_ms()) {
-		ctl_complain("--expires is in the past: %s", text);
-		return false;
-	}
-	clock_format_iso(ms, key->expires);
-	return true;
-}
-
 static bool
 has_control(const char *text)
 {
@@ -131,23 +95,26 @@ has_control(const char *text)
 	return false;
 }
 
+/* What `keys create` was given, checked. */
+struct new_key {
+	const char *name;
+	char credits[24];
+	struct ctl_key_settings settings;
+};
+
 static bool
-take_new_key(int argc, char **argv, struct new_key *key)
+take_new_key(const struct ctl_context *context, int argc, char **argv,
+    struct new_key *key)
 {
 	const char *credits = "0";
-	const char *rate_limit = NULL;
-	const char *expires = NULL;
-	const char *caller_id = NULL;
-	const struct ctl_option options[] = {
-		{ "--credits", &credits, NULL },
-		{ "--rate-limit", &rate_limit, NULL },
-		{ "--expires", &expires, NULL },
-		{ "--caller-id", &caller_id, NULL },
-	};
+	struct ctl_option options[CTL_KEY_OPTION_COUNT + 1];
 	int64_t number;
 
-	memset(key, 0, sizeof(*key));
-	if (!ctl_take_args(argc, argv, 2, options, 4, &key->name, 1))
+	ctl_key_settings_init(&key->settings, options);
+	options[CTL_KEY_OPTION_COUNT] = (struct ctl_option){ "--credits",
+		&credits, NULL };
+	if (!ctl_take_args(argc, argv, 2, options, CTL_KEY_OPTION_COUNT + 1,
+	        &key->name, 1))
 		return false;
 	if (*key->name == '\0' || strlen(key->name) > NAME_MAX_BYTES ||
 	    has_control(key->name)) {
@@ -158,35 +125,29 @@ take_new_key(int argc, char **argv, struct new_key *key)
 	if (!ctl_parse_int("--credits", credits, 0, CREDITS_MAX, &number))
 		return false;
 	(void)snprintf(key->credits, sizeof(key->credits), "%" PRId64, number);
-	if (rate_limit != NULL) {
-		if (!ctl_parse_int("--rate-limit", rate_limit, 0, INT32_MAX,
-		        &number))
-			return false;
-		(void)snprintf(key->rate_limit, sizeof(key->rate_limit),
-		    "%" PRId64, number);
-	}
-	return (expires == NULL || take_expires(key, expires)) &&
-	    (caller_id == NULL || take_caller_id(key, caller_id));
+	return ctl_key_settings_check(&key->settings, &context->config, true);
 }
 
 /* The first credits are a ledger entry, like all that follow. */
 static const char create_sql[] =
     "WITH made AS (INSERT INTO api_keys (key_id, name, key_hash, key_prefix,"
-    "  credits, rate_limit, expires_at, default_caller_id)"
-    " VALUES ('key_' || $1, $2, decode($3, 'hex'), $4, $5::bigint,"
-    "  nullif($6, '')::integer, nullif($7, '')::timestamptz,"
-    "  nullif($8, '')) RETURNING id, credits)"
+    "  credits) VALUES ('key_' || $1, $2, decode($3, 'hex'), $4,"
+    "  $5::bigint) RETURNING id, credits)"
     ", granted AS (INSERT INTO credit_ledger (call_id, kind, api_key_id,"
     "  amount, node, key_number, at)"
-    " SELECT 'grant-' || $9, 'grant', id, credits, $10::integer, 0, now()"
+    " SELECT 'grant-' || $6, 'grant', id, credits, $7::integer, 0, now()"
     " FROM made WHERE credits > 0)"
     " SELECT id FROM made";
 
-static int
-insert_key(const struct ctl_context *context, PGconn *conn,
-    const struct new_key *key)
+/*
+ * Insert a row, inside a transaction. False after a complaint.
+ *
+ * text  of the new key
+ */
+static bool
+insert_row(const struct ctl_context *context, PGconn *conn,
+    const struct new_key *key, const char *text, char id_out[CTL_ID_SIZE])
 {
-	char text[API_KEY_TEXT_SIZE];
 	uint8_t hash[API_KEY_HASH_SIZE];
 	char hash_hex[2 * API_KEY_HASH_SIZE + 1];
 	char prefix[11];
@@ -194,33 +155,53 @@ insert_key(const struct ctl_context *context, PGconn *conn,
 	char grant_id[17];
 	char node[24];
 	const char *const values[] = { key_id, key->name, hash_hex, prefix,
-		key->credits, key->rate_limit, key->expires, key->caller_id,
-		grant_id, node };
-	const struct ctl_extra extras[] = { { "key", text }, { NULL, NULL } };
+		key->credits, grant_id, node };
 	PGresult *result;
-	int exit_code = CTL_FAILED;
+	bool ok;
 
 	if (!ctl_random_hex(key_id, 5) || !ctl_random_hex(grant_id, 8))
-		return CTL_FAILED;
-	if (api_key_generate(text) != 0 ||
-	    api_key_hash(context->config.auth.pepper, text, strlen(text),
+		return false;
+	if (api_key_hash(context->config.auth.pepper, text, strlen(text),
 	        hash) != 0) {
 		ctl_complain("could not make a key");
-		return CTL_FAILED;
+		return false;
 	}
 	for (size_t i = 0; i < sizeof(hash); i++)
 		(void)snprintf(hash_hex + 2 * i, 3, "%02x", hash[i]);
 	(void)snprintf(prefix, sizeof(prefix), "%.10s", text);
 	(void)snprintf(node, sizeof(node), "%" PRId64,
 	    context->config.node.id);
-	result = ctl_pg_query(conn, create_sql, 10, values);
-	if (ctl_pg_ok(result, "creating the key")) {
-		exit_code = show_key(conn, PQgetvalue(result, 0, 0), extras,
-		    context->json);
-		if (exit_code == CTL_OK && !context->json)
-			(void)puts("\nThe key is shown this once: keep it.");
-	}
+	result = ctl_pg_query(conn, create_sql, 7, values);
+	ok = ctl_pg_ok(result, "creating the key");
+	if (ok)
+		(void)snprintf(id_out, CTL_ID_SIZE, "%s",
+		    PQgetvalue(result, 0, 0));
 	PQclear(result);
+	return ok;
+}
+
+static int
+insert_key(const struct ctl_context *context, PGconn *conn,
+    const struct new_key *key)
+{
+	char text[API_KEY_TEXT_SIZE];
+	char id[CTL_ID_SIZE];
+	const struct ctl_extra extras[] = { { "key", text }, { NULL, NULL } };
+	int exit_code;
+
+	if (api_key_generate(text) != 0) {
+		ctl_complain("could not make a key");
+		return CTL_FAILED;
+	}
+	/* what has begun when one of these fails ends with the connection */
+	if (!ctl_pg_run(conn, "BEGIN", "creating the key") ||
+	    !insert_row(context, conn, key, text, id) ||
+	    !ctl_key_settings_write(&key->settings, conn, id) ||
+	    !ctl_pg_run(conn, "COMMIT", "creating the key"))
+		return CTL_FAILED;
+	exit_code = show_key(conn, id, extras, context->json);
+	if (exit_code == CTL_OK && !context->json)
+		(void)puts("\nThe key is shown this once: keep it.");
 	return exit_code;
 }
 
@@ -231,12 +212,43 @@ create(struct ctl_context *context, int argc, char **argv)
 	PGconn *conn;
 	int exit_code;
 
-	if (!take_new_key(argc, argv, &key))
+	if (!take_new_key(context, argc, argv, &key))
 		return CTL_USAGE;
 	conn = ctl_pg_open(context);
 	if (conn == NULL)
 		return CTL_FAILED;
 	exit_code = insert_key(context, conn, &key);
+	PQfinish(conn);
+	return exit_code;
+}
+
+static int
+set(struct ctl_context *context, int argc, char **argv)
+{
+	struct ctl_option options[CTL_KEY_OPTION_COUNT];
+	struct ctl_key_settings settings;
+	char id[CTL_ID_SIZE];
+	const char *key;
+	PGconn *conn;
+	int exit_code = CTL_FAILED;
+
+	ctl_key_settings_init(&settings, options);
+	if (!ctl_take_args(argc, argv, 2, options, CTL_KEY_OPTION_COUNT, &key,
+	        1) ||
+	    !ctl_key_settings_check(&settings, &context->config, false))
+		return CTL_USAGE;
+	if (!ctl_key_settings_any(&settings)) {
+		ctl_complain("nothing to set");
+		return CTL_USAGE;
+	}
+	conn = ctl_pg_open(context);
+	if (conn == NULL)
+		return CTL_FAILED;
+	if (ctl_pg_find_key(conn, key, id) &&
+	    ctl_pg_run(conn, "BEGIN", "changing the key") &&
+	    ctl_key_settings_write(&settings, conn, id) &&
+	    ctl_pg_run(conn, "COMMIT", "changing the key"))
+		exit_code = show_key(conn, id, NULL, context->json);
 	PQfinish(conn);
 	return exit_code;
 }
@@ -373,7 +385,8 @@ ctl_keys(struct ctl_context *context, int argc, char **argv)
 		const char *name;
 		int (*handler)(struct ctl_context *, int, char **);
 	} verbs[] = {
-		{ "create", create }, { "list", list }, { "show", show },
+		{ "create", create }, { "set", set }, { "list", list },
+		{ "show", show },
 		{ "disable", disable }, { "enable", enable },
 		{ "credits", credits },
 	};

@@ -164,18 +164,7 @@ read_dir(struct migration *migration)
 	return !has_gaps(migration);
 }
 
-/* Several statements may stand in `sql`. */
-static bool
-run(PGconn *conn, const char *sql, const char *what)
-{
-	PGresult *result = PQexec(conn, sql);
-	const bool ok = ctl_pg_ok(result, what);
-
-	PQclear(result);
-	return ok;
-}
-
-/* Held until the connection ends. */
+/* Held until it is given back, or the server has noticed our end. */
 static bool
 take_lock(PGconn *conn)
 {
@@ -188,12 +177,20 @@ take_lock(PGconn *conn)
 		if (!got) {
 			(void)fputs("waiting for another migration\n",
 			    stderr);
-			got = run(conn, "SELECT pg_advisory_lock" LOCK_SQL,
+			got = ctl_pg_run(conn, "SELECT pg_advisory_lock" LOCK_SQL,
 			    "waiting for the lock");
 		}
 	}
 	PQclear(result);
 	return got;
+}
+
+/* So that who comes next doesn't find it taken by one that is done. */
+static bool
+give_lock_back(PGconn *conn)
+{
+	return ctl_pg_run(conn, "SELECT pg_advisory_unlock" LOCK_SQL,
+	    "giving the lock back");
 }
 
 static bool
@@ -295,8 +292,8 @@ apply(struct migration *migration, PGconn *conn,
 		(void)printf("applying %s … ", file->name);
 		(void)fflush(stdout);
 	}
-	ok = run(conn, "BEGIN", file->name) && run(conn, text, file->name) &&
-	    note_applied(conn, file) && run(conn, "COMMIT", file->name);
+	ok = ctl_pg_run(conn, "BEGIN", file->name) && ctl_pg_run(conn, text, file->name) &&
+	    note_applied(conn, file) && ctl_pg_run(conn, "COMMIT", file->name);
 	free(text);
 	if (!ok) {
 		PQclear(PQexec(conn, "ROLLBACK"));
@@ -312,7 +309,7 @@ static bool
 apply_missing(struct migration *migration, PGconn *conn)
 {
 	if (!migration->dry_run && !has_table(conn) &&
-	    !run(conn, "CREATE TABLE schema_migrations ("
+	    !ctl_pg_run(conn, "CREATE TABLE schema_migrations ("
 	            "version integer PRIMARY KEY, name text NOT NULL,"
 	            " applied_at timestamptz NOT NULL DEFAULT now())",
 	        "creating schema_migrations"))
@@ -374,7 +371,7 @@ migrate(struct migration *migration, const struct ctl_context *context)
 	if (conn == NULL)
 		return false;
 	ok = take_lock(conn) && read_applied(migration, conn) &&
-	    apply_missing(migration, conn);
+	    apply_missing(migration, conn) && give_lock_back(conn);
 	PQfinish(conn);
 	if (ok)
 		print_end(migration);

@@ -11,6 +11,8 @@
 
 #include <cjson/cJSON.h>
 
+#define LONG_WIDTH 24 /* columns that a table has for CTL_LONG_ */
+
 static void
 on_notice(void *arg KAP_UNUSED, const PGresult *result KAP_UNUSED)
 {
@@ -84,6 +86,16 @@ ctl_pg_ok(const PGresult *result, const char *what)
 }
 
 bool
+ctl_pg_run(PGconn *conn, const char *sql, const char *what)
+{
+	PGresult *result = PQexec(conn, sql);
+	const bool ok = ctl_pg_ok(result, what);
+
+	PQclear(result);
+	return ok;
+}
+
+bool
 ctl_pg_find_key(PGconn *conn, const char *text, char id_out[CTL_ID_SIZE])
 {
 	const char *const values[] = { text };
@@ -153,17 +165,43 @@ cell_text(const PGresult *result, int row, int column,
 	return text;
 }
 
-static void
-print_cell(const char *text, int width, bool right, bool last)
+/* How many columns of a table a text of a kind takes. */
+static int
+shown_width(const char *text, enum ctl_column_kind kind)
 {
-	const int pad = width - width_of(text);
+	const bool is_long = kind == CTL_LONG_TEXT || kind == CTL_LONG_LIST;
+	const int width = width_of(text);
 
-	if (right)
-		(void)printf("%*s%s", pad, "", text);
-	else if (last)
-		(void)fputs(text, stdout);
-	else
-		(void)printf("%s%*s", text, pad, "");
+	return is_long && width > LONG_WIDTH ? LONG_WIDTH : width;
+}
+
+/* Bytes of the first `width` characters. */
+static int
+bytes_of(const char *text, int width)
+{
+	int bytes = 0;
+
+	for (; text[bytes] != '\0'; bytes++) {
+		if (((unsigned char)text[bytes] & 0xc0) != 0x80 &&
+		    width-- == 0)
+			break;
+	}
+	return bytes;
+}
+
+static void
+print_cell(const char *text, enum ctl_column_kind kind, int width, bool last)
+{
+	const int shown = shown_width(text, kind);
+	const bool whole = shown == width_of(text);
+	const int pad = width - shown;
+
+	if (kind == CTL_INT)
+		(void)printf("%*s", pad, "");
+	(void)printf("%.*s%s", bytes_of(text, whole ? shown : shown - 1),
+	    text, whole ? "" : "…");
+	if (kind != CTL_INT && !last)
+		(void)printf("%*s", pad, "");
 	(void)fputs(last ? "\n" : "  ", stdout);
 }
 
@@ -186,8 +224,8 @@ print_table(const PGresult *result, const struct ctl_column *columns,
 		widths[i] = columns[i].title != NULL
 		    ? width_of(columns[i].title) : 0;
 		for (int row = 0; row < PQntuples(result); row++) {
-			const int width = width_of(cell_text(result, row, i,
-			    columns[i].kind));
+			const int width = shown_width(cell_text(result, row,
+			    i, columns[i].kind), columns[i].kind);
 
 			if (width > widths[i])
 				widths[i] = width;
@@ -198,8 +236,8 @@ print_table(const PGresult *result, const struct ctl_column *columns,
 			if (columns[i].title != NULL)
 				print_cell(row < 0 ? columns[i].title
 				    : cell_text(result, row, i,
-				          columns[i].kind), widths[i],
-				    columns[i].kind == CTL_INT, i == last);
+				          columns[i].kind), columns[i].kind,
+				    widths[i], i == last);
 		}
 	}
 }
@@ -226,7 +264,7 @@ json_value(const PGresult *result, int row, int column,
 {
 	const char *text = PQgetvalue(result, row, column);
 
-	if (kind == CTL_LIST)
+	if (kind == CTL_LIST || kind == CTL_LONG_LIST)
 		return json_list(text);
 	if (PQgetisnull(result, row, column))
 		return cJSON_CreateNull();

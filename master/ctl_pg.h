@@ -25,6 +25,12 @@ PGconn *ctl_pg_open(const struct ctl_context *context);
 PGresult *ctl_pg_query(PGconn *conn, const char *sql, int param_count,
     const char *const *values);
 
+/*
+ * Run any number of statements without parameters, or complain, beginning
+ * with `what`.
+ */
+KAP_MUST_USE bool ctl_pg_run(PGconn *conn, const char *sql, const char *what);
+
 /* Whether it succeeded; else complains, beginning with `what`. */
 KAP_MUST_USE bool ctl_pg_ok(const PGresult *result, const char *what);
 
@@ -48,7 +54,9 @@ enum ctl_column_kind {
 	CTL_TEXT, /* null in JSON where it is NULL */
 	CTL_INT,
 	CTL_BOOL,
-	CTL_LIST  /* text with commas; an array in JSON */
+	CTL_LIST, /* text with commas; an array in JSON */
+	CTL_LONG_TEXT, /* the same two, but cut in a table */
+	CTL_LONG_LIST
 };
 
 /* What stands in a result's columns, in the same order. */

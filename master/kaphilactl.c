@@ -79,17 +79,34 @@ static const struct command commands[] = {
 	    "Applies the numbered SQL files that are not applied yet.\n",
 	    ctl_migrate },
 	{ "keys", "create, list and change API keys",
-	    "  kaphilactl keys create NAME [--credits N] [--rate-limit N]\n"
-	    "                              [--expires TIME] "
-	    "[--caller-id NUMBER]\n"
+	    "  kaphilactl keys create NAME [--credits N] [OPTION ...]\n"
+	    "  kaphilactl keys set KEY OPTION ...\n"
 	    "  kaphilactl keys list\n"
 	    "  kaphilactl keys show KEY\n"
 	    "  kaphilactl keys disable KEY\n"
 	    "  kaphilactl keys enable KEY\n"
 	    "  kaphilactl keys credits KEY +N|-N\n"
 	    "\n"
-	    "A key's text is shown once, when it is created. A rate limit\n"
-	    "is for an hour; 0 means no limit.\n",
+	    "A key's text is shown once, when it is created. 'none' takes\n"
+	    "away what was set.\n"
+	    "\n"
+	    "  --rate-limit N       requests an hour; 0: no limit; none: 100\n"
+	    "  --max-calls N        live calls at a time on a node; 0: no\n"
+	    "                       limit\n"
+	    "  --expires TIME       2027-01-31, or 2027-01-31T12:00:00Z\n"
+	    "  --default-caller-id NUMBER\n"
+	    "                       what calls show that send none\n"
+	    "  --caller-ids LIST    the only ones that it may send: up to 32,\n"
+	    "                       beside the default\n"
+	    "  --allow LIST         prefixes of the numbers that it may call,\n"
+	    "  --deny LIST          and of those that it may not: up to 64\n"
+	    "                       each, of 1 to 15 digits. The longest that\n"
+	    "                       matches decides, --deny at a tie\n"
+	    "  --webhook-url URL    where events of calls go that send none\n"
+	    "\n"
+	    "A LIST has commas between. A new key without --allow and --deny\n"
+	    "has keys.default_allow and keys.default_deny.\n"
+	    "\n",
 	    ctl_keys },
 	{ "trunks", "show, add, change and assign trunks",
 	    "  kaphilactl trunks\n"

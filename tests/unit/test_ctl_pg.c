@@ -12,11 +12,12 @@
 #include <cjson/cJSON.h>
 
 #include "master/ctl.h"
+#include "master/ctl_pg.h"
 #include "shared/api_key.h"
 #include "pg_fixture.h"
 
 #define PEPPER "0123456789abcdef0123456789abcdef"
-#define ARGS_MAX 10
+#define ARGS_MAX 20
 
 static struct pg_fixture server;
 static struct ctl_context context;
@@ -26,7 +27,7 @@ static char printed[65536]; /* by the last command, both streams */
 static int
 run(const char *line)
 {
-	char words[512];
+	char words[4096];
 	char *argv[ARGS_MAX + 1] = { NULL };
 	int argc = 0;
 	char *save = NULL;
@@ -94,6 +95,15 @@ check_text(const char *sql, const char *expect)
 
 	fixture_text(&server, text, sizeof(text), sql);
 	assert_string_equal(text, expect);
+}
+
+static int
+setup_empty(void **state)
+{
+	(void)state;
+	fixture_exec(&server, "DROP SCHEMA public CASCADE;"
+	    "CREATE SCHEMA public");
+	return 0;
 }
 
 static void
@@ -257,6 +267,21 @@ test_keys_usage(void **state)
 		"keys create a --expires tomorrow",
 		"keys create a --expires 2001-01-01",
 		"keys create a\x01b", "keys create a --caller-id 123",
+		"keys create a --default-caller-id 1234567,1234568",
+		"keys create a --default-caller-id 49x0123456",
+		"keys create a --caller-ids 1234567,", "keys create a --allow x",
+		"keys create a --allow 1,,2", "keys create a --deny 1;2",
+		"keys create a --deny 1234567890123456",
+		"keys create a --allow -1", "keys create a --max-calls -1",
+		"keys create a --max-calls many",
+		"keys create a --max-calls 1000001",
+		"keys create a --webhook-url http://example.com/",
+		"keys create a --webhook-url https://127.0.0.1/",
+		"keys create a --webhook-url https://u:p@example.com/",
+		"keys create a --webhook-url nonsense",
+		"keys set", "keys set a", "keys set a b --deny 1",
+		"keys set a --credits 5", "keys set a --caller-ids 123",
+		"keys set a --expires 2001-01-01", "keys set a --deny",
 		"keys show", "keys list x",
 		"keys credits a", "keys credits a 0", "keys credits a five",
 		"trunks nonsense", "trunks add", "trunks add a/b",
@@ -273,6 +298,195 @@ test_keys_usage(void **state)
 			fail_msg("%s: %d", lines[i], exit_code);
 	}
 	check_text("SELECT count(*) FROM api_keys", "0");
+}
+
+/* The items of a list, with commas between. */
+static const char *
+list_of(const cJSON *json, const char *field)
+{
+	static char text[2048];
+	const cJSON *item;
+	const cJSON *list = cJSON_GetObjectItemCaseSensitive(json, field);
+	size_t used = 0;
+
+	assert_true(cJSON_IsArray(list));
+	text[0] = '\0';
+	cJSON_ArrayForEach(item, list)
+	{
+		(void)snprintf(text + used, sizeof(text) - used, "%s%s",
+		    used > 0 ? "," : "", cJSON_GetStringValue(item));
+		used += strlen(text + used);
+	}
+	return text;
+}
+
+static void
+test_keys_limits(void **state)
+{
+	cJSON *json;
+
+	(void)state;
+	assert_int_equal(run_json("keys create one --caller-ids"
+	    " +14155550100,19172452367 --default-caller-id +14155550199"
+	    " --allow 1,+49 --deny=1900,1976 --webhook-url"
+	    " https://example.com/hook --max-calls 5", &json), CTL_OK);
+	assert_string_equal(text_of(json, "defaultCallerId"), "14155550199");
+	assert_string_equal(list_of(json, "callerIds"),
+	    "14155550100,19172452367");
+	assert_string_equal(list_of(json, "allow"), "1,49");
+	assert_string_equal(list_of(json, "deny"), "1900,1976");
+	assert_string_equal(text_of(json, "webhookUrl"),
+	    "https://example.com/hook");
+	assert_int_equal(number_of(json, "maxCalls"), 5);
+	cJSON_Delete(json);
+	/* what isn't named stays as it is */
+	assert_int_equal(run_json("keys set one --deny none --max-calls 9"
+	    " --rate-limit 7", &json), CTL_OK);
+	assert_string_equal(list_of(json, "deny"), "");
+	assert_string_equal(list_of(json, "allow"), "1,49");
+	assert_int_equal(number_of(json, "maxCalls"), 9);
+	assert_int_equal(number_of(json, "rateLimit"), 7);
+	assert_string_equal(text_of(json, "defaultCallerId"), "14155550199");
+	cJSON_Delete(json);
+	assert_int_equal(run("keys set one --deny ,"), CTL_USAGE);
+	assert_non_null(strstr(printed, "--deny must be a list with commas"
+	    " between: '' is not 1 to 15 digits"));
+	assert_int_equal(run_json("keys set one --rate-limit none"
+	    " --default-caller-id none --caller-ids= --allow none"
+	    " --webhook-url none --max-calls none --expires none", &json),
+	    CTL_OK);
+	assert_int_equal(number_of(json, "rateLimit"), 100);
+	assert_int_equal(number_of(json, "maxCalls"), 0);
+	assert_string_equal(list_of(json, "allow"), "");
+	cJSON_Delete(json);
+	check_text("SELECT num_nulls(rate_limit, default_caller_id,"
+	    " expires_at, caller_ids, allow_prefixes, deny_prefixes,"
+	    " webhook_url, max_calls) FROM api_keys", "8");
+	assert_int_equal(run("keys set nobody --deny 1"), CTL_FAILED);
+	assert_non_null(strstr(printed, "no key 'nobody'"));
+}
+
+static void
+test_lists_are_cut_in_a_table(void **state)
+{
+	(void)state;
+	assert_int_equal(run("keys create one --deny"
+	    " 1900,1976,44871,44872,44873 --max-calls 5"), CTL_OK);
+	assert_non_null(strstr(printed, "1900,1976,44871,44872,44873"));
+	assert_int_equal(run("keys list"), CTL_OK);
+	assert_non_null(strstr(printed, " MAX CALLS "));
+	assert_non_null(strstr(printed, "  1900,1976,44871,44872,4…  "));
+}
+
+/* Also all that a list may have, which is more than a line of the file. */
+static void
+test_the_longest_lists(void **state)
+{
+	char line[2400] = "keys create one --deny ";
+	size_t used = strlen(line);
+
+	(void)state;
+	for (int i = 0; i < KEY_POLICY_PREFIXES_MAX; i++) {
+		(void)snprintf(line + used, sizeof(line) - used,
+		    "%s9999999999999%02d", i > 0 ? "," : "", i);
+		used += strlen(line + used);
+	}
+	assert_int_equal(run(line), CTL_OK);
+	check_text("SELECT length(deny_prefixes) FROM api_keys", "1023");
+	(void)snprintf(line + used, sizeof(line) - used, ",1");
+	assert_int_equal(run(line), CTL_USAGE);
+	assert_non_null(strstr(printed, "more than 64 prefixes"));
+}
+
+/* [keys] says what a new one may call, where it isn't told; the others stay
+ * as they are. */
+static void
+test_keys_defaults(void **state)
+{
+	cJSON *json;
+
+	(void)state;
+	assert_int_equal(run("keys create before"), CTL_OK);
+	(void)snprintf(context.config.keys.default_allow, CONFIG_TEXT_MAX,
+	    "%s", "1, +49");
+	(void)snprintf(context.config.keys.default_deny, CONFIG_TEXT_MAX,
+	    "%s", "1900");
+	assert_int_equal(run_json("keys create one", &json), CTL_OK);
+	assert_string_equal(list_of(json, "allow"), "1,49");
+	assert_string_equal(list_of(json, "deny"), "1900");
+	cJSON_Delete(json);
+	assert_int_equal(run_json("keys create two --allow 44 --deny none",
+	    &json), CTL_OK);
+	assert_string_equal(list_of(json, "allow"), "44");
+	assert_string_equal(list_of(json, "deny"), "");
+	cJSON_Delete(json);
+	assert_int_equal(run_json("keys set before --max-calls 3", &json),
+	    CTL_OK);
+	assert_string_equal(list_of(json, "allow"), "");
+	assert_string_equal(list_of(json, "deny"), "");
+	cJSON_Delete(json);
+	context.config.keys.default_allow[0] = '\0';
+	context.config.keys.default_deny[0] = '\0';
+}
+
+/* The database refuses what kaphilactl would. */
+static void
+test_limits_are_checked_in_the_database(void **state)
+{
+	static const char *const values[] = {
+		"caller_ids = ''", "caller_ids = '123456'",
+		"caller_ids = '1234567, 1234568'",
+		"caller_ids = '1234567890123456'",
+		"caller_ids = repeat('1234567,', 32) || '1234567'",
+		"allow_prefixes = ''", "allow_prefixes = '+49'",
+		"allow_prefixes = '1,'", "allow_prefixes = E'1\n'",
+		"deny_prefixes = '1234567890123456'",
+		"deny_prefixes = repeat('1,', 64) || '1'",
+		"webhook_url = ''", "webhook_url = repeat('x', 2049)",
+		"max_calls = -1", "max_calls = 1000001",
+	};
+	PGconn *conn = fixture_connect(&server);
+
+	(void)state;
+	assert_int_equal(run("keys create one"), CTL_OK);
+	for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
+		char sql[200];
+		PGresult *result;
+
+		(void)snprintf(sql, sizeof(sql), "UPDATE api_keys SET %s",
+		    values[i]);
+		result = PQexec(conn, sql);
+		if (!ctl_pg_failed_with(result, "23514"))
+			fail_msg("%s: %s", values[i],
+			    PQresultErrorMessage(result));
+		PQclear(result);
+	}
+	PQfinish(conn);
+}
+
+/* With a new kaphilactl and the schema of before: keys as they were then. */
+static void
+test_keys_on_an_older_schema(void **state)
+{
+	cJSON *json;
+
+	(void)setup_empty(state);
+	fixture_migrate_to(&server, "0004");
+	assert_int_equal(run_json("keys create one --credits 5 --rate-limit 7"
+	    " --caller-id 14155550100", &json), CTL_OK);
+	assert_int_equal(number_of(json, "rateLimit"), 7);
+	assert_string_equal(text_of(json, "defaultCallerId"), "14155550100");
+	assert_int_equal(number_of(json, "maxCalls"), 0);
+	cJSON_Delete(json);
+	assert_int_equal(run("keys set one --rate-limit 8"), CTL_OK);
+	assert_int_equal(run("keys list"), CTL_OK);
+	assert_int_equal(run("keys create two --max-calls 3"), CTL_FAILED);
+	assert_non_null(strstr(printed, "kaphilactl migrate"));
+	assert_int_equal(run("keys set one --rate-limit 9 --deny 1"),
+	    CTL_FAILED);
+	/* all or nothing */
+	check_text("SELECT concat_ws(' ', count(*), max(rate_limit))"
+	    " FROM api_keys", "1 8");
 }
 
 static void
@@ -405,15 +619,6 @@ test_complaints(void **state)
 }
 
 static int
-setup_empty(void **state)
-{
-	(void)state;
-	fixture_exec(&server, "DROP SCHEMA public CASCADE;"
-	    "CREATE SCHEMA public");
-	return 0;
-}
-
-static int
 setup(void **state)
 {
 	(void)setup_empty(state);
@@ -452,6 +657,13 @@ main(void)
 		cmocka_unit_test_setup(test_migrate_refuses, setup_empty),
 		cmocka_unit_test_setup(test_keys_create, setup),
 		cmocka_unit_test_setup(test_keys_usage, setup),
+		cmocka_unit_test_setup(test_keys_limits, setup),
+		cmocka_unit_test_setup(test_lists_are_cut_in_a_table, setup),
+		cmocka_unit_test_setup(test_the_longest_lists, setup),
+		cmocka_unit_test_setup(test_keys_defaults, setup),
+		cmocka_unit_test_setup(test_limits_are_checked_in_the_database,
+		    setup),
+		cmocka_unit_test_setup(test_keys_on_an_older_schema, setup),
 		cmocka_unit_test_setup(test_keys_found_by_id_or_name, setup),
 		cmocka_unit_test_setup(test_keys_changes, setup),
 		cmocka_unit_test_setup(test_trunks, setup),
