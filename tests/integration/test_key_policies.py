@@ -2,11 +2,13 @@
 many calls at a time; each set by kaphilactl on a node that runs."""
 
 import itertools
+import shutil
 import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from harness import paths
 from harness.sink import WebhookSink
 from harness.waiting import wait_until
 from test_api import refused
@@ -494,4 +496,38 @@ def test_a_change_counts_at_once(asterisk, database, make_kaphila, sink):
             ),
             f"every worker to allow it again by {back}",
         )
+    assert pids == {name: c["pid"] for name, c in kaphila.children().items()}
+
+
+@pytest.fixture
+def empty_database(postgres, logs):
+    """A database without any schema; it outlives who is named behind it."""
+    logs.add(postgres)
+    made = postgres.create_database()
+    yield made
+    made.drop()
+
+
+def test_an_older_schema(
+    empty_database, asterisk, make_kaphila, sink, tmp_path
+):
+    """A node runs on the schema of before there were limits; when the schema
+    comes, they can be set, and count, without a restart."""
+    older = tmp_path / "older"
+    older.mkdir()
+    for path in paths.SCHEMA.glob("000[1-4]_*.sql"):
+        shutil.copy2(path, older)
+    kaphila = make_kaphila(asterisk.media, empty_database, start=False)
+    assert kaphila.ctl("migrate", "--dir", older)["version"] == 4
+    kaphila.start()
+    pids = {name: c["pid"] for name, c in kaphila.children().items()}
+    key = Key(kaphila, sink)
+    key.set()
+    sink.wait(key.made("03"), "call.ended")
+    done = kaphila.ctl("keys", "set", key.name, "--deny", 1, check=False)
+    assert done.returncode == 1 and "kaphilactl migrate" in done.stderr
+    assert kaphila.ctl("migrate", "--dir", paths.SCHEMA)["version"] >= 5
+    sink.wait(key.made("03"), "call.ended")
+    key.set("--deny", 1)
+    refused(key.call("03"), 403, NOT_TO)
     assert pids == {name: c["pid"] for name, c in kaphila.children().items()}
