@@ -109,7 +109,7 @@ api_field_clamped(const cJSON *body, const char *name, int64_t fallback,
     int64_t min, int64_t max, int64_t *out, struct api_error *error)
 {
 	const cJSON *field = api_field(body, name);
-	double number;
+	double number = 0;
 
 	*out = fallback;
 	if (field == NULL)
@@ -130,7 +130,7 @@ api_field_whole(const cJSON *body, const char *name, int64_t fallback,
     int64_t min, int64_t max, int64_t *out, struct api_error *error)
 {
 	const cJSON *field = api_field(body, name);
-	double number;
+	double number = 0;
 
 	*out = fallback;
 	if (field == NULL)
