@@ -388,7 +388,7 @@ settle_deadline_clock(struct store_txn *txn)
 static int
 open_tables(struct store *store, struct kap_errmsg *msg)
 {
-	struct store_txn *txn = NULL;
+	struct store_txn *txn;
 	int rc = store_begin_write(store, &txn);
 
 	if (rc != 0)
@@ -889,7 +889,7 @@ store_table_name(enum store_table table)
 int
 store_usage(struct store *store, struct store_usage *out)
 {
-	struct store_txn *txn = NULL;
+	struct store_txn *txn;
 	MDB_cursor *free_list;
 	MDB_envinfo info;
 	MDB_stat stat_;

@@ -61,7 +61,8 @@ read_webhook(const cJSON *body, const struct config *config,
 	if (net_guard_check_webhook(url, config, &why) != 0)
 		return api_error_set(error, API_INVALID_WEBHOOK_URL,
 		    "Invalid webhookUrl: %.150s", why.text);
-	strncpy(request->webhook_url, url, CALL_WEBHOOK_URL_MAX);
+	(void)snprintf(request->webhook_url, sizeof(request->webhook_url),
+	    "%s", url);
 	return 0;
 }
 
@@ -235,6 +236,7 @@ call_request_take_webhook(const struct api_key *key,
 {
 	const char *url = key->policy.webhook_url;
 	struct kap_errmsg why;
+	size_t len;
 
 	if (request->webhook_url[0] != '\0' || *url == '\0')
 		return 0;
@@ -242,7 +244,9 @@ call_request_take_webhook(const struct api_key *key,
 		return api_error_set(error, API_INVALID_WEBHOOK_URL,
 		    "Invalid webhookUrl, the key's default: %.140s",
 		    why.text);
-	strncpy(request->webhook_url, url, CALL_WEBHOOK_URL_MAX);
+	len = strnlen(url, CALL_WEBHOOK_URL_MAX);
+	memcpy(request->webhook_url, url, len);
+	request->webhook_url[len] = '\0';
 	return 0;
 }
 
