@@ -194,7 +194,7 @@ def test_given_up_untold(simulator, database, make_kaphila, sink):
     )
     client = kaphila.client(credits=1000)
     calls = [
-        {**body, "idempotencyKey": f"k-{i}"}
+        {**body, "idempotencyKey": f"k-{i}", "metadata": {"place": i}}
         for i, body in enumerate(bodies(WINDOW + 50, sink, "10"))
     ]
     wire = Wire(kaphila, client.key)
@@ -205,9 +205,7 @@ def test_given_up_untold(simulator, database, make_kaphila, sink):
             wait_until(lambda: accepted(kaphila) == len(calls), "all of them")
         kaphila.wait_log("path=/batchcall status=200")
     ended = sink.wait_count("call.ended", len(calls))
-    call_id = next(
-        e["callId"] for e in ended if e["number"] == calls[0]["number"]
-    )
+    call_id = next(e["callId"] for e in ended if e["metadata"]["place"] == 0)
     body = {**calls[0]}
     header = {KEY: body.pop("idempotencyKey")}
     told = client.post("/makecall", json=body, headers=header)
