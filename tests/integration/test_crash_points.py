@@ -1,6 +1,8 @@
 """Crash points: a process that ends by itself at a named place in its code,
-each place tried by itself, with calls of several kinds under way. Afterwards
-nothing is lost and nothing happened twice (harness/invariants.py).
+each place tried by itself, with calls of several kinds under way; some of them
+are analysed, played to and gathered from. Afterwards nothing is lost and
+nothing happened twice (harness/invariants.py), and what a customer was told of
+a sound or a gather holds (tests/faults/talk.py).
 
 The points are those of shared/crash_point.h. One that calls pass again and
 again fires at some passing, the same in every run; KAPHILA_CRASH_SEED chooses
@@ -13,6 +15,7 @@ import os
 import random
 import re
 import shutil
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -25,6 +28,9 @@ from harness.kaphila import Kaphila
 from harness.sink import WebhookSink
 from harness.waiting import wait_until
 from test_calls import number
+
+sys.path.append(str(paths.TOP / "tests" / "faults"))
+from talk import Told, faults as talk_faults  # noqa: E402
 
 TURN = ("turn_before_begin", "turn_begun", "turn_applied", "turn_committed")
 
@@ -101,6 +107,11 @@ CASES = [
 MOST = {"calls": 9, "another disk": 4}  # passings; of others 1
 CALM = 4  # crashes of a role in a row; the fifth is a loop
 SEED = os.environ.get("KAPHILA_CRASH_SEED", "0")
+# Of a call that all is done to: its analysis is over soon, by silence, or goes
+# on while the crash comes.
+QUICK_AMD = {"useAmd": True, "asyncAmd": True, "amd": {"initialSilence": 500}}
+LONG_AMD = {**QUICK_AMD, "amd": {"initialSilence": 6000}}
+SHORT, LONG = "hello-world", "demo-instruct"  # 1.4 s, 73 s
 QUICK = {
     "http.workers": 2,
     "supervision.drain_timeout_s": 5,
@@ -127,8 +138,12 @@ class Bench:
         self.key = self.kaphila.create_key(credits=100000)
         self.accepted = set()
         self.talking = {}  # call id → when it may be hung up
+        self.told = {}  # call id → Told, of those that all is done to
+        self.silent = set()  # …that nothing was done to yet
         self._crashes = Counter()  # by role, of this master's children
-        self._digits = itertools.cycle(("10", "03", "10", "04"))
+        self._kinds = itertools.cycle(
+            (("10", QUICK_AMD), ("03", {}), ("10", {}), ("04", {}))
+        )
 
     def close(self):
         """Stop all; what was wrong, as a list of texts."""
@@ -138,27 +153,70 @@ class Bench:
 
     # --- calls ---
 
-    def place(self, digits):
-        """One call on a connection of its own, whose worker may die of it;
-        its id, or None."""
+    def _post(self, path, body):
+        """On a connection of its own, so to any worker, which may die of it:
+        then None, and nobody knows."""
+        try:
+            return requests.post(
+                f"{self.kaphila.base_url}{path}",
+                json=body,
+                headers={"Authorization": f"Bearer {self.key}"},
+                timeout=20,
+            )
+        except requests.RequestException:
+            return None
+
+    def place(self, digits, more=None):
+        """One call; its id, or None. `more` are further fields: it will be
+        played to and gathered from, too."""
         body = {"number": number(digits), "webhookUrl": self.sink.url}
-        with requests.Session() as session:
-            try:
-                response = session.post(
-                    f"{self.kaphila.base_url}/makecall",
-                    json=body,
-                    headers={"Authorization": f"Bearer {self.key}"},
-                    timeout=20,
-                )
-            except requests.RequestException:
-                return None  # it is there or not: its row will tell
+        response = self._post("/makecall", {**body, **(more or {})})
+        if response is None:
+            return None  # it is there or not: its row will tell
         answer = response.json()
         if "callId" in answer:
             self.accepted.add(answer["callId"])
             if digits != "08":
                 self.talking[answer["callId"]] = time.monotonic() + 0.5
+            if more:
+                self.told[answer["callId"]] = Told()
+                self.silent.add(answer["callId"])
         assert response.status_code in (200, 503), response.text
         return answer.get("callId")
+
+    def talk(self, call_id, sound):
+        """Play to a call that is answered, and gather from it."""
+        told = self.told[call_id]
+        self.silent.discard(call_id)
+        body = {"callId": call_id, "file": sound}
+        response = self._post("/play", body)
+        if self._is_lost(response):
+            told.lost_plays += 1
+        elif response.status_code == 200:
+            told.plays.add(response.json()["playbackId"])
+        response = self._post("/gather", {**body, "timeout": 1000})
+        if self._is_lost(response):
+            told.lost_gathers += 1
+        elif response.status_code == 200:
+            told.gathers += 1
+        self.talking[call_id] = time.monotonic() + 1
+
+    @staticmethod
+    def _is_lost(response):
+        """Nobody knows whether it was done."""
+        if response is None or response.status_code == 503:
+            return True
+        # 404: it has ended by itself
+        assert response.status_code in (200, 404), response.text
+        return False
+
+    def talk_to_new(self):
+        """Those that were answered since, in their turn."""
+        answered = {
+            event["callId"] for event in self.sink.events(kind="call.answered")
+        }
+        for call_id in sorted(answered & self.silent & set(self.talking)):
+            self.talk(call_id, SHORT)
 
     def hang_up(self):
         """End what has talked, or rung, for long enough."""
@@ -168,26 +226,21 @@ class Bench:
                 del self.talking[call_id]
 
     def _post_hangup(self, call_id):
-        try:
-            response = requests.post(
-                f"{self.kaphila.base_url}/hangup",
-                json={"callId": call_id},
-                headers={"Authorization": f"Bearer {self.key}"},
-                timeout=20,
-            )
-        except requests.RequestException:
+        response = self._post("/hangup", {"callId": call_id})
+        if response is None:
             return False
         # 404: it has ended by itself
         assert response.status_code in (200, 404), response.text
         return True
 
     def post_until(self, done, what):
-        """Place and end calls until done() is true."""
+        """Place calls, talk to them and end them, until done() is true."""
 
         def step():
             if done():
                 return True
-            self.place(next(self._digits))
+            self.place(*next(self._kinds))
+            self.talk_to_new()
             self.hang_up()
             return done()
 
@@ -248,12 +301,14 @@ class Bench:
                 self._post_hangup(call["callId"])
         self.talking.clear()
         invariants.wait_settled(self.kaphila, self.left)
-        return invariants.check(
-            self.kaphila,
-            invariants.sink_events(self.sink),
-            self.accepted,
-            self.left(),
+        events = invariants.sink_events(self.sink)
+        found = invariants.check(
+            self.kaphila, events, self.accepted, self.left()
         )
+        own = invariants.by_call(events)
+        for call_id, told in self.told.items():
+            found += talk_faults(told, call_id, list(own[call_id].values()))
+        return found
 
 
 class Benches:
@@ -346,6 +401,9 @@ def test_crash(benches, logs, asterisk_pair, role, point, by):
     bench = benches.get(by == "another disk")
     logs.add(bench.kaphila)
     logs.add(asterisk_pair)
+    rich = bench.place("10", LONG_AMD)
+    bench.sink.wait(rich, "call.answered")
+    bench.talk(rich, LONG)
     whole, *_ = [bench.place(digits) for digits in ("08", "03", "10", "04")]
     if role == "master" or by == "a start of all":
         # With nobody there, Asterisk would drop what is answered just then.
@@ -364,4 +422,6 @@ def test_crash(benches, logs, asterisk_pair, role, point, by):
     assert not faults, "\n".join(faults)
     # It was answered and has ended while a process was away, or not.
     assert "call.answered" in bench.sink.kinds(whole)
+    kinds = bench.sink.kinds(rich)
+    assert {"amd.result", "gather.started"} <= set(kinds), kinds
     benches.keep(by == "another disk", bench)
