@@ -5,10 +5,11 @@ import shutil
 import socket
 import subprocess
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
-from harness import paths
+from harness import paths, postgres
 from harness.ports import RTP_BLOCK, Ports
 from harness.sink import WebhookSink
 from harness.waiting import wait_until
@@ -82,6 +83,28 @@ def test_a_slow_program_holds_up_nobody():
     assert forwarder.failures == [("e", 500)]
     sink.close()
     program.close()
+
+
+def test_leftovers_are_removed_once(tmp_path, monkeypatch):
+    """Test processes that begin at the same moment find the same ones."""
+    monkeypatch.setattr(paths, "SCRATCH", tmp_path)
+    (tmp_path / "4194305" / "pg-1").mkdir(parents=True)  # no pid is so high
+    together = threading.Barrier(2)
+    stopped = []
+
+    def service(*arguments, **_):
+        stopped.append(arguments)
+        try:
+            together.wait(1)  # for another one to come here, too
+        except threading.BrokenBarrierError:
+            pass
+
+    monkeypatch.setattr(paths, "service", service)
+    with ThreadPoolExecutor(2) as pool:
+        for done in [pool.submit(postgres.remove_leftovers) for _ in range(2)]:
+            done.result(60)
+    assert len(stopped) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["remove-clusters.lock"]
 
 
 def check_banned(tree):

@@ -214,8 +214,9 @@ class AsteriskPair:
 
 def remove_leftovers(root):
     """Instances of test runs that were killed before they could clean up."""
-    for folder in (Path(root) / "srv").glob("test-*-*"):
-        owner = re.match(r"test-(\d+)-", folder.name)
-        if owner and not paths.process_lives(int(owner[1])):
-            paths.service("asterisk-remove", root, folder.name)
-            shutil.rmtree(folder, ignore_errors=True)
+    with paths.alone("remove-asterisks"):
+        for folder in (Path(root) / "srv").glob("test-*-*"):
+            owner = re.match(r"test-(\d+)-", folder.name)
+            if owner and not paths.process_lives(int(owner[1])):
+                paths.service("asterisk-remove", root, folder.name)
+                shutil.rmtree(folder, ignore_errors=True)

@@ -1,7 +1,9 @@
 """Where things are, and how the shell side (deploy/service) is called."""
 
+import fcntl
 import os
 import subprocess
+from contextlib import contextmanager
 from pathlib import Path
 
 TOP = Path(__file__).resolve().parents[3]
@@ -30,6 +32,15 @@ def service(*args, timeout_s=300):
             f"deploy/service {' '.join(map(str, args))} failed:\n{done.stdout}{done.stderr}"
         )
     return done.stdout.strip()
+
+
+@contextmanager
+def alone(name):
+    """While no other test process does what has this name."""
+    SCRATCH.mkdir(parents=True, exist_ok=True)
+    with open(SCRATCH / f"{name}.lock", "w", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def process_lives(pid):

@@ -113,13 +113,12 @@ class Database:
 
 def remove_leftovers():
     """Clusters of test runs that were killed before they could clean up."""
-    if not paths.SCRATCH.is_dir():
-        return
-    for folder in paths.SCRATCH.iterdir():
-        if not re.fullmatch(r"\d+", folder.name) or paths.process_lives(
-            int(folder.name)
-        ):
-            continue
-        for cluster in folder.glob("pg-*"):
-            paths.service("postgres-stop", cluster)
-        shutil.rmtree(folder, ignore_errors=True)
+    with paths.alone("remove-clusters"):
+        for folder in paths.SCRATCH.iterdir():
+            if not re.fullmatch(r"\d+", folder.name) or paths.process_lives(
+                int(folder.name)
+            ):
+                continue
+            for cluster in folder.glob("pg-*"):
+                paths.service("postgres-stop", cluster)
+            shutil.rmtree(folder, ignore_errors=True)
