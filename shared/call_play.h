@@ -17,6 +17,8 @@
 #define CALL_PLAY_MEDIA_SIZE 256 /* "sound:…" without its ending */
 #define CALL_PLAY_TEXT_SIZE 404  /* 100 characters of UTF-8 */
 #define CALL_PLAYS_MAX 32        /* of one call, queued or playing */
+#define CALL_PLAYS_ALL 64        /* …with those that were stopped, and of
+                                    whose end nobody has told yet */
 
 enum call_play_kind {
 	CALL_PLAY_SOUND,  /* /play: "play-<id>-<ms>" */

@@ -264,23 +264,35 @@ set_play_state(struct work *work, const struct call_play_id *id,
 	return call_play_put(work->txn, work->call->id, &play);
 }
 
+/* Asked for once. */
+static int
+stop_play(struct work *work, const struct call_play_id *id)
+{
+	const struct call_effect order = { .command = CALL_CMD_PLAY_STOP,
+		.play_id = *id };
+	struct call_play play;
+	int rc = call_play_get(work->txn, work->call->id, id, &play);
+
+	if (rc != 0 || play.state == CALL_PLAY_STOPPED)
+		return rc == -KAP_NOENT ? 0 : rc;
+	play.state = CALL_PLAY_STOPPED;
+	rc = call_play_put(work->txn, work->call->id, &play);
+	return rc != 0 ? rc : do_command(work, &order);
+}
+
 /* The last first: else each that is stopped has the next begin. */
 static int
 do_stop_plays(struct work *work)
 {
-	struct call_play_id plays[CALL_PLAYS_MAX];
+	struct call_play_id plays[CALL_PLAYS_ALL];
 	const int count = call_play_list(work->txn, work->call->id, plays,
-	    CALL_PLAYS_MAX);
+	    CALL_PLAYS_ALL);
 
 	if (count < 0)
 		return count;
 	for (int i = count - 1; i >= 0; i--) {
-		const struct call_effect order = {
-			.command = CALL_CMD_PLAY_STOP, .play_id = plays[i] };
-		int rc = set_play_state(work, &plays[i], CALL_PLAY_STOPPED);
+		const int rc = stop_play(work, &plays[i]);
 
-		if (rc == 0)
-			rc = do_command(work, &order);
 		if (rc != 0)
 			return rc;
 	}

@@ -32,14 +32,14 @@ stop_plays(struct stop *stop, struct store_txn *txn)
 		.kind = CALL_IN_STOP_PLAYS,
 		.at_ms = clock_wall_ms(),
 	};
-	struct call_play_id plays[CALL_PLAYS_MAX];
+	struct call_play_id plays[CALL_PLAYS_ALL];
 	struct call call;
 	int rc = control_find_call(txn, stop->call_id, &stop->key, &call,
 	    &stop->verdict);
 
 	if (rc != 0 || stop->verdict != API_OK)
 		return rc;
-	stop->stopped = call_play_list(txn, call.id, plays, CALL_PLAYS_MAX);
+	stop->stopped = call_play_list(txn, call.id, plays, CALL_PLAYS_ALL);
 	if (stop->stopped < 0)
 		return stop->stopped;
 	rc = change_step(txn, stop->api->maker, call.id, &input,

@@ -163,7 +163,10 @@ static int
 judge_call(struct control *control, struct store_txn *txn,
     struct call *call_out)
 {
-	struct call_play_id plays[CALL_PLAYS_MAX];
+	struct call_play_id plays[CALL_PLAYS_ALL];
+	/* what an interrupt stops needs no room any more */
+	const int room = control->body.interrupt ? CALL_PLAYS_ALL :
+	    CALL_PLAYS_MAX;
 	int rc = control_find_call(txn, control->body.call_id, &control->key,
 	    call_out, &control->verdict);
 
@@ -174,10 +177,10 @@ judge_call(struct control *control, struct store_txn *txn,
 		control->verdict = API_SOUND_NOT_FOUND;
 	if (control->verdict != API_OK)
 		return 0;
-	rc = call_play_list(txn, call_out->id, plays, CALL_PLAYS_MAX);
+	rc = call_play_list(txn, call_out->id, plays, CALL_PLAYS_ALL);
 	if (rc < 0)
 		return rc;
-	control->verdict = rc >= CALL_PLAYS_MAX ? API_PLAYBACK_QUEUE_FULL :
+	control->verdict = rc >= room ? API_PLAYBACK_QUEUE_FULL :
 	    judge_process(control->api);
 	return 0;
 }

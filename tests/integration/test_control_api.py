@@ -233,6 +233,13 @@ def test_queue_full(talk):
     refused(
         talk.client.gather(call.id, file=LONG), 409, "PLAYBACK_QUEUE_FULL"
     )
+    # what clears the queue first is not too many
+    call.play("hello-world", interrupt=True)
+    done = call.wait("playback.finished", stopped=False)
+    assert done["file"] == "hello-world"
+    assert len(call.events("playback.finished")) == 33
+    for _ in range(32):
+        call.play(LONG)
     assert call.stop_playback()["stopped"] == 32
     wait_until(
         lambda: talk.client.play(call.id, "beep").status_code == 200,
