@@ -76,7 +76,7 @@ class Events(list):
         super().__init__(event for _, event in timed)
         self.received = {}
         for at_s, event in timed:
-            self.received.setdefault(event["eventId"], at_s)
+            self.received.setdefault(event.get("eventId"), at_s)
 
 
 def sink_events(sink):
