@@ -305,12 +305,17 @@ def place_anyhow(kaphila, key, sink):
 
 
 def apps(asterisk, kaphila):
-    """Slots whose Stasis app has a connection."""
+    """Slots whose Stasis app has a connection; None where Asterisk can't say:
+    with an app that is just going its list is a 500."""
     client = asterisk.media.ari()
     try:
-        names = {one["name"] for one in client.get("applications")}
+        response = client.request("GET", "applications")
     finally:
         client.close()
+    if response.status_code == 500:
+        return None
+    response.raise_for_status()
+    names = {one["name"] for one in response.json()}
     node = kaphila.settings["node.id"]
     return {
         int(name.rpartition("-")[2])
