@@ -15,8 +15,9 @@
 #include "errors.h"
 #include "key_policy.h"
 #include "store.h"
+#include "webhook_secret.h"
 
-#define API_KEY_VERSION 3
+#define API_KEY_VERSION 4
 #define API_KEY_HASH_SIZE 32
 #define API_KEY_TEXT_MAX 128 /* a longer one is not a key */
 #define API_KEY_TRUNKS_MAX 8
@@ -70,6 +71,10 @@ struct api_key {
 
 	/* since version 3 */
 	struct key_policy policy;
+
+	/* since version 4: what its events are signed with; empty: none */
+	char webhook_secret[WEBHOOK_SECRET_TEXT_SIZE];
+	char webhook_secret_before[WEBHOOK_SECRET_TEXT_SIZE]; /* valid, too */
 };
 
 /*

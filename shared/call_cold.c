@@ -5,9 +5,9 @@
  *     strings, each with its NUL
  *
  * in the order webhook URL, metadata, voice, then a name and an endpoint for
- * each trunk, then the idempotency key's hash and AMD's arguments. Strings of later versions go to
- * the end, so an older reader finds its own, and a younger one finds that they
- * are not there.
+ * each trunk, then the idempotency key's hash, AMD's arguments and the webhook
+ * secrets. Strings of later versions go to the end, so an older reader finds
+ * its own, and a younger one finds that they are not there.
  */
 #include "call_cold.h"
 
@@ -15,7 +15,7 @@
 
 #define COLD_VERSION 1
 #define FIXED_STRINGS 3
-#define LATER_STRINGS 2 /* behind the trunks; older records have fewer */
+#define LATER_STRINGS 3 /* behind the trunks; older records have fewer */
 #define STRINGS_MAX (FIXED_STRINGS + 2 * CALL_TRUNKS_MAX + LATER_STRINGS)
 #define HEAD_WORDS 3 /* before the offsets */
 #define COLD_MAX_BYTES 8192
@@ -74,6 +74,7 @@ call_cold_put(struct store_txn *txn, const char *call_id,
 	}
 	pack(&packer, cold->idempotency, CALL_IDEMPOTENCY_MAX);
 	pack(&packer, cold->amd, CALL_AMD_ARGS_MAX);
+	pack(&packer, cold->webhook_secrets, CALL_WEBHOOK_SECRETS_MAX);
 	if (packer.rc != 0)
 		return packer.rc;
 	head = head_size(packer.count);
@@ -142,6 +143,8 @@ call_cold_get(struct store_txn *txn, const char *call_id,
 	}
 	cold_out->idempotency = known > count ? strings[count] : "";
 	cold_out->amd = known > count + 1 ? strings[count + 1] : "";
+	cold_out->webhook_secrets = known > count + 2 ? strings[count + 2] :
+	    "";
 	return 0;
 }
 

@@ -11,6 +11,7 @@
 
 #include "call.h"
 #include "store.h"
+#include "webhook_secret.h"
 
 #define CALL_WEBHOOK_URL_MAX 2048
 #define CALL_METADATA_MAX 1024
@@ -19,6 +20,7 @@
 #define CALL_ENDPOINT_MAX 160
 #define CALL_IDEMPOTENCY_MAX 64
 #define CALL_AMD_ARGS_MAX 80
+#define CALL_WEBHOOK_SECRETS_MAX (WEBHOOK_SECRETS_TEXT_SIZE - 1)
 
 struct call_cold {
 	const char *webhook_url; /* "" : no events are sent */
@@ -31,6 +33,9 @@ struct call_cold {
 	                            hexadecimal (idempotency.h); "" : none */
 	const char *amd; /* what AMD() is called with, its arguments with
 	                    commas between them; "" : the configuration's */
+	const char *webhook_secrets; /* what its events are signed with, with
+	                                a space between; "" : they are not.
+	                                Nothing prints them */
 };
 
 /*

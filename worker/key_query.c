@@ -30,7 +30,8 @@ static const char find_sql[] =
     " t.whole ->> 'max_cps',"
     " k.whole ->> 'caller_ids', k.whole ->> 'allow_prefixes',"
     " k.whole ->> 'deny_prefixes', k.whole ->> 'webhook_url',"
-    " k.whole ->> 'max_calls'"
+    " k.whole ->> 'max_calls', k.whole ->> 'webhook_secret',"
+    " k.whole ->> 'webhook_secret_before'"
     " FROM (SELECT *, to_jsonb(api_keys) AS whole FROM api_keys) k"
     " LEFT JOIN key_nodes n ON n.api_key_id = k.id AND n.node = $2::integer"
     " LEFT JOIN LATERAL (SELECT t.*, to_jsonb(t) AS whole, kt.position"
@@ -66,7 +67,9 @@ enum find_column {
 	COL_ALLOW,
 	COL_DENY,
 	COL_WEBHOOK,
-	COL_MAX_CALLS
+	COL_MAX_CALLS,
+	COL_SECRET,
+	COL_SECRET_BEFORE
 };
 
 /* Never waits for the row: a ledger batch may hold it. */
@@ -159,6 +162,19 @@ read_policy(struct key_policy *policy, const PGresult *result)
 	policy->max_calls = (uint32_t)pg_get_int(result, 0, COL_MAX_CALLS, 0);
 }
 
+/* One that can't be read signs nothing: no event of it could be sent. */
+static void
+read_secret(char out[WEBHOOK_SECRET_TEXT_SIZE], const PGresult *result,
+    enum find_column column)
+{
+	const char *text = text_at(result, column);
+	uint8_t bytes[WEBHOOK_SECRET_BYTES_MAX];
+	size_t len;
+
+	if (webhook_secret_parse(text, strlen(text), bytes, &len) == 0)
+		memcpy(out, text, strlen(text));
+}
+
 bool
 key_query_read(const PGresult *result, struct api_key *key)
 {
@@ -183,6 +199,8 @@ key_query_read(const PGresult *result, struct api_key *key)
 	    sizeof(key->default_caller_id));
 	read_trunks(key, result);
 	read_policy(&key->policy, result);
+	read_secret(key->webhook_secret, result, COL_SECRET);
+	read_secret(key->webhook_secret_before, result, COL_SECRET_BEFORE);
 	return true;
 }
 

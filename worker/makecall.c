@@ -216,8 +216,12 @@ create_call(struct makecall *makecall, struct store_txn *txn)
 		.trunk_count = dial->count,
 	};
 	char hash[IDEMPOTENCY_HEX_SIZE];
+	char secrets[WEBHOOK_SECRETS_TEXT_SIZE];
 	struct call call;
 
+	webhook_secret_join(makecall->key.webhook_secret,
+	    makecall->key.webhook_secret_before, secrets);
+	cold.webhook_secrets = secrets;
 	for (unsigned i = 0; i < dial->count; i++) {
 		cold.trunk_names[i] = dial->trunks[i].name;
 		cold.endpoints[i] = dial->endpoints[i];

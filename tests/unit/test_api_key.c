@@ -200,6 +200,17 @@ test_policies_are_cached(void **state)
 	memset(key.policy.webhook_url, 'x', KEY_POLICY_URL_MAX);
 	assert_int_equal(stored_size(txn, hash, &key), least +
 	    offsetof(struct key_policy, webhook_url) + KEY_POLICY_URL_MAX);
+	memset(key.webhook_secret, 'x', sizeof(key.webhook_secret) - 1);
+	memset(key.webhook_secret_before, 'y',
+	    sizeof(key.webhook_secret_before) - 1);
+	assert_int_equal(stored_size(txn, hash, &key), sizeof(key) - 1);
+	/* one of before there were secrets */
+	assert_int_equal(store_put(txn, STORE_KEYS, hash, sizeof(hash), &key,
+	    offsetof(struct api_key, webhook_secret)), 0);
+	assert_int_equal(api_key_get(txn, hash, &key), 0);
+	assert_int_equal(key.policy.max_calls, 0x01000000);
+	assert_string_equal(key.webhook_secret, "");
+	assert_string_equal(key.webhook_secret_before, "");
 	/* one of before there were limits, in place of one that had some */
 	key.version = 2;
 	assert_int_equal(store_put(txn, STORE_KEYS, hash, sizeof(hash), &key,

@@ -24,7 +24,7 @@
 #define KEEP_MS 86400000LL
 #define CALL_1 "1720012345.1001"
 #define CALL_2 "1720012345.2001"
-#define LATER 2U /* strings that came to the cold record with these keys */
+#define LATER 3U /* strings that came to the cold record with these keys */
 
 static const struct call_now now = { .wall_ms = WALL_MS,
 	.boot_ms = NOW_MS, .originate_timeout_ms = 5000 };
@@ -983,6 +983,7 @@ test_an_older_cold_record(void **state)
 	assert_string_equal(cold.endpoints[0], "PJSIP/00x@one");
 	assert_string_equal(cold.idempotency, "");
 	assert_string_equal(cold.amd, "");
+	assert_string_equal(cold.webhook_secrets, "");
 	store_abort(&txn);
 }
 

@@ -313,6 +313,37 @@ test_policies(void **state)
 	close_bench(&bench);
 }
 
+#define SECRET "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+#define SECRET_BEFORE "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+
+static void
+test_secrets(void **state)
+{
+	struct bench bench;
+
+	(void)state;
+	add_key("ak_both", "both", "webhook_secret, webhook_secret_before",
+	    "'" SECRET "', '" SECRET_BEFORE "'");
+	add_key("ak_none", "none", "", "");
+	open_bench(&bench);
+	assert_int_equal(find(&bench, "ak_both"), 0);
+	assert_string_equal(bench.key.webhook_secret, SECRET);
+	assert_string_equal(bench.key.webhook_secret_before, SECRET_BEFORE);
+	/* as it is cached, it says the same */
+	bench.key.webhook_secret[0] = '\0';
+	fixture_stop(&server, SIGINT);
+	wait_for_link(&bench, false);
+	assert_int_equal(find_at_once(&bench, "ak_both"), 0);
+	assert_string_equal(bench.key.webhook_secret, SECRET);
+	assert_string_equal(bench.key.webhook_secret_before, SECRET_BEFORE);
+	fixture_start(&server);
+	wait_for_link(&bench, true);
+	assert_int_equal(find(&bench, "ak_none"), 0);
+	assert_string_equal(bench.key.webhook_secret, "");
+	assert_string_equal(bench.key.webhook_secret_before, "");
+	close_bench(&bench);
+}
+
 /* Limits that can't be read, which the database's checks keep out, allow
  * nothing. */
 static void
@@ -641,6 +672,8 @@ test_administrative_changes_show(void **state)
 		"UPDATE api_keys SET deny_prefixes = '1'",
 		"UPDATE api_keys SET webhook_url = 'https://example.com/'",
 		"UPDATE api_keys SET max_calls = 3",
+		"UPDATE api_keys SET webhook_secret = '" SECRET "'",
+		"UPDATE api_keys SET webhook_secret_before = '" SECRET "'",
 		"INSERT INTO trunks (name) VALUES ('x')",
 		"INSERT INTO key_trunks SELECT k.id, t.id, 0"
 		" FROM api_keys k, trunks t",
@@ -830,6 +863,7 @@ main(void)
 		cmocka_unit_test_setup(test_what_a_key_is, setup),
 		cmocka_unit_test_setup(test_defaults_and_limits, setup),
 		cmocka_unit_test_setup(test_policies, setup),
+		cmocka_unit_test_setup(test_secrets, setup),
 		cmocka_unit_test_setup(test_broken_policies_bar, setup),
 		cmocka_unit_test_setup(test_older_schemas, setup),
 		cmocka_unit_test_setup(test_no_such_key, setup),

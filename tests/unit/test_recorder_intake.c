@@ -153,7 +153,8 @@ make_call(struct store_txn *txn, struct recorded *recorded)
 		CALL_IN_RECORDING_STARTED, CALL_IN_RECORDING_FINISHED,
 		CALL_IN_DESTROYED };
 	const struct call_cold cold = { "https://hook.example/", "", "", 1,
-		{ "carrier" }, { "PJSIP/0014155550100@carrier" }, "", "" };
+		{ "carrier" }, { "PJSIP/0014155550100@carrier" }, "", "",
+		"" };
 	const struct call_now now = { .wall_ms = clock_wall_ms(),
 		.boot_ms = clock_deadline_ms(), .originate_timeout_ms = 5000 };
 	struct call call = { .key_id = 1, .trunk_count = 1,
