@@ -13,8 +13,9 @@
 
 #include "shared/http_client.h"
 #include "shared/webhook_queue.h"
+#include "signature.h"
 
-#define DELIVERY_HEADER_COUNT 3
+#define DELIVERY_HEADERS_MAX 4
 #define DELIVERY_HEADER_SIZE 96
 
 struct target;
@@ -53,9 +54,11 @@ struct delivery {
 	void *owner; /* for the callback of the HTTP client */
 	char id_header[DELIVERY_HEADER_SIZE];
 	char time_header[DELIVERY_HEADER_SIZE];
-	const char *headers[DELIVERY_HEADER_COUNT];
+	char signature_header[DELIVERY_HEADER_SIZE + SIGNATURE_SIZE];
+	const char *headers[DELIVERY_HEADERS_MAX];
 	size_t body_len;
-	const char *url;  /* both in text[], NUL-terminated */
+	const char *url;     /* all three in text[], NUL-terminated */
+	const char *secrets; /* as in the cold record; "" : isn't signed */
 	const char *body;
 	char text[];
 };
@@ -69,11 +72,12 @@ delivery_kind_of(const struct delivery *delivery)
 }
 
 /*
- * Make one out of copies of its parts. `url` and `body` may be empty for an
+ * Make one out of copies of its parts. All three texts may be empty for an
  * event that is not going to be sent. Returns NULL when out of memory.
  */
 struct delivery *delivery_new(const struct webhook_event *event,
-    int64_t due_ms, const char *url, const char *body, size_t body_len);
+    int64_t due_ms, const char *url, const char *secrets, const char *body,
+    size_t body_len);
 
 /* Sets *delivery NULL. */
 void delivery_free(struct delivery **delivery);
@@ -81,8 +85,11 @@ void delivery_free(struct delivery **delivery);
 /*
  * Fill in the request of one try, begun at now_ms (wall clock). It refers to
  * the delivery, which outlives it; finish, arg and timeout_ms are left alone.
+ *
+ * Returns 0; -KAP_NOMEM, -KAP_INVAL where it can't be signed, and is not to be
+ * sent then.
  */
-void delivery_make_request(struct delivery *delivery, int64_t now_ms,
+KAP_MUST_USE int delivery_make_request(struct delivery *delivery, int64_t now_ms,
     struct http_request *request);
 
 /*

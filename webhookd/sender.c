@@ -236,9 +236,10 @@ start_ready(struct sender *sender)
 		int rc;
 
 		delivery->owner = sender;
-		delivery_make_request(delivery, now_ms, &request);
+		rc = delivery_make_request(delivery, now_ms, &request);
 		CRASH_POINT(delivery_before_send);
-		rc = http_client_send(sender->client, &request, NULL);
+		if (rc == 0)
+			rc = http_client_send(sender->client, &request, NULL);
 		CRASH_POINT(delivery_sent);
 		if (rc != 0) {
 			const struct http_result result = { .rc = rc,
@@ -278,7 +279,8 @@ static enum intake
 settle_unsent(struct sender *sender, const struct webhook_event *event,
     int64_t due_ms, enum delivery_outcome outcome, int64_t next_ms)
 {
-	struct delivery *delivery = delivery_new(event, due_ms, "", "", 0);
+	struct delivery *delivery = delivery_new(event, due_ms, "", "",
+	    "", 0);
 
 	if (delivery == NULL)
 		return fail_intake(sender, -KAP_NOMEM);
@@ -330,8 +332,8 @@ schedule_event(struct sender *sender, struct target *target,
 	}
 	if (rc != 0)
 		return fail_intake(sender, rc);
-	delivery = delivery_new(event, due_ms, cold->webhook_url, body,
-	    body_len);
+	delivery = delivery_new(event, due_ms, cold->webhook_url,
+	    cold->webhook_secrets, body, body_len);
 	if (delivery == NULL)
 		return fail_intake(sender, -KAP_NOMEM);
 	window_add(sender->window, target, delivery);

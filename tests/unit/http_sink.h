@@ -32,6 +32,7 @@ struct http_sink_note {
 	char user_agent[64];
 	char content_type[64];
 	char timestamp[32];  /* webhook-timestamp */
+	char signature[128]; /* webhook-signature */
 	char body[2048];     /* cut */
 	int64_t at_us;       /* when it came, monotonic */
 	int64_t answered_us; /* 0: not yet */
@@ -129,6 +130,8 @@ http_sink_note_request(struct http_sink *sink, struct evhttp_request *request,
 	    evhttp_find_header(headers, "Content-Type"));
 	http_sink_copy(note->timestamp, sizeof(note->timestamp),
 	    evhttp_find_header(headers, "webhook-timestamp"));
+	http_sink_copy(note->signature, sizeof(note->signature),
+	    evhttp_find_header(headers, "webhook-signature"));
 	(void)sscanf(note->id, "evt_%31[^_]_%u", note->call, &note->sequence);
 	len = evbuffer_copyout(body, note->body, sizeof(note->body) - 1);
 	note->body[len > 0 ? len : 0] = '\0';

@@ -15,6 +15,7 @@
 #include "shared/stats.h"
 #include "shared/turn.h"
 #include "webhookd/sender.h"
+#include "webhookd/signature.h"
 
 #define LONG_MS 60000 /* a time that no test waits for */
 #define SHORT_MS 150
@@ -214,6 +215,7 @@ test_request(void **arg)
 	assert_string_equal(note->content_type, "application/json");
 	assert_string_equal(note->user_agent, "Kaphila-API-API/2.0");
 	assert_in_range(strtoll(note->timestamp, NULL, 10), now_s, now_s + 60);
+	assert_string_equal(note->signature, "");
 	assert_non_null(strstr(note->body,
 	    "\"eventId\":\"evt_1720012345.88_1\",\"sequence\":1,"
 	    "\"callId\":\"1720012345.88\","));
@@ -291,6 +293,63 @@ test_retry_holds_up_nothing(void **arg)
 	for (unsigned i = 0; i < 4; i++)
 		assert_int_equal(state->sink.notes[i].sequence, i + 1);
 	assert_int_equal(count_retries(state), 1);
+}
+
+/* The calls of a test get a secret. */
+static void
+add_secret(struct state *state, unsigned number, const char *secrets)
+{
+	struct call_cold cold = webhook_fixture_cold(state->url);
+	struct store_txn *txn;
+	char id[CALL_ID_SIZE];
+
+	webhook_fixture_id(number, id);
+	cold.webhook_secrets = secrets;
+	assert_int_equal(store_begin_write(state->scratch.store, &txn), 0);
+	assert_int_equal(call_cold_put(txn, id, &cold), 0);
+	assert_int_equal(store_commit(&txn), 0);
+}
+
+/* Each try is signed by itself, with the time that it says. */
+static void
+test_signed(void **arg)
+{
+	static const char secrets[] = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+	    " whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+	struct state *state = *arg;
+
+	state->sink.decide = fail_second_twice;
+	state->config.webhook.retry_min_ms = 100;
+	webhook_fixture_add(state->scratch.store, 1, state->url, 3);
+	add_secret(state, 1, secrets);
+	open_sender(state);
+	run_until(state, all_gone);
+	assert_int_equal(state->sink.count, 5);
+	for (unsigned i = 0; i < 5; i++) {
+		const struct http_sink_note *note = &state->sink.notes[i];
+		char expect[SIGNATURE_SIZE];
+
+		assert_int_equal(signature_make(secrets, note->id,
+		    strtoll(note->timestamp, NULL, 10), note->body,
+		    strlen(note->body), expect), 0);
+		assert_string_equal(note->signature, expect);
+	}
+}
+
+/* What can't be signed is not sent: it waits, and holds up nobody else. */
+static void
+test_unsignable(void **arg)
+{
+	struct state *state = *arg;
+
+	webhook_fixture_add(state->scratch.store, 1, state->url, 1);
+	add_secret(state, 1, "whsec_short");
+	webhook_fixture_add(state->scratch.store, 2, state->url, 1);
+	open_sender(state);
+	run_until(state, none_new);
+	assert_int_equal(count_retries(state), 1);
+	assert_int_equal(state->sink.count, 1);
+	assert_string_equal(state->sink.notes[0].id, "evt_1720012345.2_1");
 }
 
 static void
@@ -874,6 +933,8 @@ main(void)
 		TEST(test_detail),
 		TEST(test_wake),
 		TEST(test_retry_holds_up_nothing),
+		TEST(test_signed),
+		TEST(test_unsignable),
 		TEST(test_retry),
 		TEST(test_what_counts_as_taken),
 		TEST(test_schedule),

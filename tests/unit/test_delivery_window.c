@@ -36,7 +36,7 @@ add(struct window *window, const char *url, const char *call, int64_t due_ms)
 	struct delivery *delivery;
 
 	(void)snprintf(event.call.id, sizeof(event.call.id), "%s", call);
-	delivery = delivery_new(&event, due_ms, url, "", 0);
+	delivery = delivery_new(&event, due_ms, url, "", "", 0);
 	assert_non_null(delivery);
 	window_add(window, window_target(window, url), delivery);
 	assert_true(window_holds(window, event.number));
