@@ -24,6 +24,8 @@ static const char *const names[CTL_KEY_OPTION_COUNT] = {
 	[KEY_SET_DENY] = "--deny",
 	[KEY_SET_WEBHOOK_URL] = "--webhook-url",
 	[KEY_SET_MAX_CALLS] = "--max-calls",
+	[KEY_SET_SECRET] = "--webhook-secret",
+	[KEY_SET_SECRET_BEFORE] = "--webhook-secret-before",
 	[SHORT_CALLER_ID] = "--caller-id",
 };
 
@@ -40,6 +42,14 @@ static const char policy_sql[] = "UPDATE api_keys SET "
     SET(caller_ids, 2, text) ", " SET(allow_prefixes, 3, text) ", "
     SET(deny_prefixes, 4, text) ", " SET(webhook_url, 5, text) ", "
     SET(max_calls, 6, integer) " WHERE id = $1::integer";
+
+/* One that takes another's place leaves it valid; with none, no other is. */
+static const char secret_sql[] = "UPDATE api_keys SET"
+    " webhook_secret_before = CASE"
+    "  WHEN $2::text = '' OR $3::text IS NOT NULL THEN NULL"
+    "  WHEN $2::text <> webhook_secret THEN webhook_secret"
+    "  ELSE webhook_secret_before END, "
+    SET(webhook_secret, 2, text) " WHERE id = $1::integer";
 
 void
 ctl_key_settings_init(struct ctl_key_settings *settings,
@@ -169,6 +179,44 @@ take_webhook_url(struct ctl_key_settings *settings, const struct config *config)
 	return true;
 }
 
+static bool
+make_secret(struct ctl_key_settings *settings)
+{
+	if (webhook_secret_generate(settings->secret) != 0) {
+		ctl_complain("could not make a secret");
+		return false;
+	}
+	settings->values[KEY_SET_SECRET] = settings->secret;
+	return true;
+}
+
+/* No complaint says what was given: it may be a secret with a slip. */
+static bool
+take_secrets(struct ctl_key_settings *settings)
+{
+	const char *text = given(settings, KEY_SET_SECRET);
+	const char *before = given(settings, KEY_SET_SECRET_BEFORE);
+	uint8_t bytes[WEBHOOK_SECRET_BYTES_MAX];
+	size_t len;
+
+	if (before != NULL && *before != '\0') {
+		ctl_complain("--webhook-secret-before can only be none");
+		return false;
+	}
+	settings->values[KEY_SET_SECRET_BEFORE] = before;
+	if (text != NULL && strcmp(text, "new") == 0)
+		return make_secret(settings);
+	if (text != NULL && *text != '\0' &&
+	    webhook_secret_parse(text, strlen(text), bytes, &len) != 0) {
+		ctl_complain("--webhook-secret must be new, none, or whsec_"
+		    " and the base64 of %d to %d bytes",
+		    WEBHOOK_SECRET_BYTES_MIN, WEBHOOK_SECRET_BYTES_MAX);
+		return false;
+	}
+	settings->values[KEY_SET_SECRET] = text;
+	return true;
+}
+
 bool
 ctl_key_settings_check(struct ctl_key_settings *settings,
     const struct config *config, bool is_new)
@@ -187,7 +235,26 @@ ctl_key_settings_check(struct ctl_key_settings *settings,
 	        is_new && *deny != '\0' ? deny : NULL, settings->deny) &&
 	    take_webhook_url(settings, config) &&
 	    take_number(settings, KEY_SET_MAX_CALLS, KEY_POLICY_CALLS_MAX,
-	        settings->max_calls);
+	        settings->max_calls) &&
+	    take_secrets(settings);
+}
+
+bool
+ctl_key_settings_add_secret(struct ctl_key_settings *settings, PGconn *conn)
+{
+	PGresult *result;
+	bool has_column;
+	bool ok;
+
+	if (settings->given[KEY_SET_SECRET] != NULL)
+		return true;
+	result = ctl_pg_query(conn, "SELECT 1 FROM pg_attribute"
+	    " WHERE attrelid = 'api_keys'::regclass"
+	    " AND attname = 'webhook_secret'", 0, NULL);
+	ok = ctl_pg_ok(result, "creating the key");
+	has_column = ok && PQntuples(result) == 1;
+	PQclear(result);
+	return has_column ? make_secret(settings) : ok;
 }
 
 static bool
@@ -232,5 +299,7 @@ ctl_key_settings_write(const struct ctl_key_settings *settings, PGconn *conn,
 	return write_some(settings, conn, id, first_sql, 0,
 	           KEY_SET_CALLER_IDS) &&
 	    write_some(settings, conn, id, policy_sql, KEY_SET_CALLER_IDS,
+	        KEY_SET_SECRET) &&
+	    write_some(settings, conn, id, secret_sql, KEY_SET_SECRET,
 	        KEY_SET_COUNT);
 }

@@ -16,6 +16,7 @@
 #include "shared/config.h"
 #include "shared/errors.h"
 #include "shared/key_policy.h"
+#include "shared/webhook_secret.h"
 
 /* In the order of the statements' parameters. */
 enum ctl_key_setting {
@@ -27,6 +28,8 @@ enum ctl_key_setting {
 	KEY_SET_DENY,
 	KEY_SET_WEBHOOK_URL,
 	KEY_SET_MAX_CALLS,
+	KEY_SET_SECRET, /* from here on: of schema 0006 */
+	KEY_SET_SECRET_BEFORE,
 	KEY_SET_COUNT
 };
 
@@ -44,6 +47,7 @@ struct ctl_key_settings {
 	char allow[KEY_POLICY_TEXT_SIZE];
 	char deny[KEY_POLICY_TEXT_SIZE];
 	char max_calls[24];
+	char secret[WEBHOOK_SECRET_TEXT_SIZE]; /* made here; "": none was */
 };
 
 /* Empty them, and fill in the options that take them out of argv. */
@@ -60,6 +64,13 @@ void ctl_key_settings_init(struct ctl_key_settings *settings,
  */
 KAP_MUST_USE bool ctl_key_settings_check(struct ctl_key_settings *settings,
     const struct config *config, bool is_new);
+
+/*
+ * A new key that was told of no webhook secret gets one, if the database has
+ * room for it. Returns false after a complaint.
+ */
+KAP_MUST_USE bool ctl_key_settings_add_secret(
+    struct ctl_key_settings *settings, PGconn *conn);
 
 /* Whether any of them was given. */
 bool ctl_key_settings_any(const struct ctl_key_settings *settings);

@@ -1,7 +1,7 @@
 /*
  * kaphilactl keys: create, set, list, show, disable, enable, credits. Every
- * change is one transaction; workers hear of it by NOTIFY. A key's text is
- * printed when it is created, and never again.
+ * change is one transaction; workers hear of it by NOTIFY. A key's text and a
+ * webhook secret are printed when they are made, and never again.
  */
 #include "master/ctl.h"
 
@@ -34,6 +34,8 @@ static const struct ctl_column key_columns[] = {
 	{ "allow", "ALLOW", CTL_LONG_LIST },
 	{ "deny", "DENY", CTL_LONG_LIST },
 	{ "webhookUrl", "WEBHOOK", CTL_LONG_TEXT },
+	{ "signed", "SIGNED", CTL_BOOL },
+	{ "secretBefore", NULL, CTL_BOOL },
 	{ "createdAt", NULL, CTL_TEXT },
 	{ "lastUsed", "LAST USED", CTL_TEXT },
 	{ "expiresAt", NULL, CTL_TEXT },
@@ -45,7 +47,7 @@ static const struct ctl_column key_columns[] = {
 	"to_char(" column " AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"" \
 	"HH24:MI:SS.MS\"Z\"')"
 
-/* What schema 0005 brought: null on one before it. */
+/* What schemas 0005 and 0006 brought: null on one before it. */
 #define LATER(column) "to_jsonb(k) ->> '" column "'"
 
 /* The columns above; a null rate limit means 100. */
@@ -60,7 +62,10 @@ static const struct ctl_column key_columns[] = {
 	" coalesce((" LATER("max_calls") ")::integer, 0)," \
 	" k.default_caller_id, " LATER("caller_ids") ", " \
 	LATER("allow_prefixes") ", " LATER("deny_prefixes") ", " \
-	LATER("webhook_url") ", " ISO("k.created_at") ", " \
+	LATER("webhook_url") ", " \
+	" " LATER("webhook_secret") " IS NOT NULL, " \
+	LATER("webhook_secret_before") " IS NOT NULL, " \
+	ISO("k.created_at") ", " \
 	ISO("k.last_used") ", " ISO("k.expires_at") " FROM api_keys k "
 
 static int
@@ -180,29 +185,52 @@ insert_row(const struct ctl_context *context, PGconn *conn,
 	return ok;
 }
 
+/*
+ * Show a key with what was made for it just now.
+ *
+ * text  the key's own; NULL: it isn't new
+ */
+static int
+show_made(const struct ctl_context *context, PGconn *conn, const char *id,
+    const char *text, const struct ctl_key_settings *settings)
+{
+	struct ctl_extra extras[3] = { { NULL, NULL } };
+	int count = 0;
+	int exit_code;
+
+	if (text != NULL)
+		extras[count++] = (struct ctl_extra){ "key", text };
+	if (settings->secret[0] != '\0')
+		extras[count++] = (struct ctl_extra){ "webhookSecret",
+			settings->secret };
+	exit_code = show_key(conn, id, extras, context->json);
+	if (exit_code == CTL_OK && !context->json && count > 0)
+		(void)printf("\n%s shown this once: keep %s.\n",
+		    count == 2 ? "The key and its webhook secret are"
+		    : text != NULL ? "The key is" : "The webhook secret is",
+		    count == 2 ? "them" : "it");
+	return exit_code;
+}
+
 static int
 insert_key(const struct ctl_context *context, PGconn *conn,
-    const struct new_key *key)
+    struct new_key *key)
 {
 	char text[API_KEY_TEXT_SIZE];
 	char id[CTL_ID_SIZE];
-	const struct ctl_extra extras[] = { { "key", text }, { NULL, NULL } };
-	int exit_code;
 
 	if (api_key_generate(text) != 0) {
 		ctl_complain("could not make a key");
 		return CTL_FAILED;
 	}
 	/* what has begun when one of these fails ends with the connection */
-	if (!ctl_pg_run(conn, "BEGIN", "creating the key") ||
+	if (!ctl_key_settings_add_secret(&key->settings, conn) ||
+	    !ctl_pg_run(conn, "BEGIN", "creating the key") ||
 	    !insert_row(context, conn, key, text, id) ||
 	    !ctl_key_settings_write(&key->settings, conn, id) ||
 	    !ctl_pg_run(conn, "COMMIT", "creating the key"))
 		return CTL_FAILED;
-	exit_code = show_key(conn, id, extras, context->json);
-	if (exit_code == CTL_OK && !context->json)
-		(void)puts("\nThe key is shown this once: keep it.");
-	return exit_code;
+	return show_made(context, conn, id, text, &key->settings);
 }
 
 static int
@@ -248,7 +276,7 @@ set(struct ctl_context *context, int argc, char **argv)
 	    ctl_pg_run(conn, "BEGIN", "changing the key") &&
 	    ctl_key_settings_write(&settings, conn, id) &&
 	    ctl_pg_run(conn, "COMMIT", "changing the key"))
-		exit_code = show_key(conn, id, NULL, context->json);
+		exit_code = show_made(context, conn, id, NULL, &settings);
 	PQfinish(conn);
 	return exit_code;
 }

@@ -119,12 +119,18 @@ step_start() {
 	say_note "API at $BASE_URL, log in $VAR/log/kaphila.log"
 }
 
-# The key is printed once, when it is made; so it is kept in quickstart.env.
+# env_value NAME: what quickstart.env of last time has, if it is there.
+env_value() {
+	sed -n "s/^$1='\(.*\)'\$/\1/p" "$VAR/quickstart.env" 2>/dev/null || true
+}
+
+# The key and its webhook secret are printed once, when they are made; so they
+# are kept in quickstart.env.
 step_key() {
 	local made trunks
 
-	API_KEY=$(sed -n "s/^KAPHILA_API_KEY='\(.*\)'$/\1/p" \
-		"$VAR/quickstart.env" 2>/dev/null || true)
+	API_KEY=$(env_value KAPHILA_API_KEY)
+	WEBHOOK_SECRET=$(env_value KAPHILA_WEBHOOK_SECRET)
 	if kaphila_key_works "$BASE_URL" "$API_KEY"; then
 		say_note 'the key of last time works'
 		step_write_env
@@ -133,6 +139,7 @@ step_key() {
 	made=$(kaphila_ctl "$TOP" keys create demo --credits 10000 \
 		--rate-limit 100000 --json)
 	API_KEY=$(json_value key <<<"$made")
+	WEBHOOK_SECRET=$(json_value webhookSecret <<<"$made")
 	trunks=$(kaphila_ctl "$TOP" trunks list --json)
 	grep -qF "\"$TRUNK\"" <<<"$trunks" ||
 		kaphila_ctl "$TOP" trunks add "$TRUNK" >>"$SAY_LOG" 2>&1
@@ -154,6 +161,8 @@ step_write_env() {
 		KAPHILA_CONFIG='$VAR/kaphila.conf'
 		KAPHILA_WEBHOOK_URL='$SINK_URL'
 		KAPHILA_WEBHOOK_FILE='$SINK_FILE'
+		# the events of this key's calls are signed with it; empty: they aren't
+		KAPHILA_WEBHOOK_SECRET='$WEBHOOK_SECRET'
 		PGURL='$PGURL'
 		ASTERISK_ROOT='$ASTERISK_ROOT'
 		# with the ARI user and its password: curl "\$ARI_URL/ari/channels"
@@ -232,6 +241,7 @@ step_farewell() {
 
 		  API      $BASE_URL
 		  key      $API_KEY
+		  secret   ${WEBHOOK_SECRET:-none} (signs its events)
 
 		  curl $BASE_URL/health
 

@@ -14,6 +14,7 @@
 #include "master/ctl.h"
 #include "master/ctl_pg.h"
 #include "shared/api_key.h"
+#include "shared/webhook_secret.h"
 #include "pg_fixture.h"
 
 #define PEPPER "0123456789abcdef0123456789abcdef"
@@ -256,6 +257,141 @@ test_keys_create(void **state)
 	    " WHERE name = 'plain'", "t");
 }
 
+/* The text of the column for the one key that there is. */
+static void
+check_column(const char *column, const char *expect)
+{
+	char sql[200];
+
+	(void)snprintf(sql, sizeof(sql), "SELECT coalesce(%s, '') FROM"
+	    " api_keys", column);
+	check_text(sql, expect);
+}
+
+/* Run a command that makes a secret; its text, and what `signed` says. */
+static void
+run_secret(const char *line, char secret_out[WEBHOOK_SECRET_TEXT_SIZE],
+    bool with_before)
+{
+	uint8_t bytes[WEBHOOK_SECRET_BYTES_MAX];
+	const char *text;
+	size_t len;
+	cJSON *json;
+
+	assert_int_equal(run_json(line, &json), CTL_OK);
+	text = text_of(json, "webhookSecret");
+	(void)snprintf(secret_out, WEBHOOK_SECRET_TEXT_SIZE, "%s", text);
+	assert_int_equal(webhook_secret_parse(text, strlen(text), bytes,
+	    &len), 0);
+	assert_true(cJSON_IsTrue(cJSON_GetObjectItem(json, "signed")));
+	assert_int_equal(cJSON_IsTrue(cJSON_GetObjectItem(json,
+	    "secretBefore")), with_before);
+	cJSON_Delete(json);
+}
+
+/* Made with the key, shown once, and never again. */
+static void
+test_webhook_secrets(void **state)
+{
+	char first[WEBHOOK_SECRET_TEXT_SIZE];
+	char second[WEBHOOK_SECRET_TEXT_SIZE];
+	char third[WEBHOOK_SECRET_TEXT_SIZE];
+
+	(void)state;
+	run_secret("keys create one", first, false);
+	check_column("webhook_secret", first);
+	check_column("webhook_secret_before", "");
+	assert_int_equal(run("keys set one --max-calls 3"), CTL_OK);
+	assert_null(strstr(printed, "whsec_"));
+	check_column("webhook_secret", first);
+	run_secret("keys set one --webhook-secret new", second, true);
+	assert_string_not_equal(first, second);
+	check_column("webhook_secret", second);
+	check_column("webhook_secret_before", first);
+	for (int i = 0; i < 4; i++) {
+		static const char *const lines[] = { "keys show one",
+			"keys list", "keys show one", "keys list" };
+
+		context.json = i >= 2;
+		assert_int_equal(run(lines[i]), CTL_OK);
+		context.json = false;
+		assert_null(strstr(printed, "whsec_"));
+		assert_non_null(strstr(printed, i == 1 ? " SIGNED" :
+		    "signed"));
+	}
+	assert_int_equal(run("keys set one --webhook-secret-before none"),
+	    CTL_OK);
+	assert_null(strstr(printed, "whsec_"));
+	check_column("webhook_secret", second);
+	check_column("webhook_secret_before", "");
+	run_secret("keys set one --webhook-secret new", third, true);
+	check_column("webhook_secret_before", second);
+	run_secret("keys set one --webhook-secret new"
+	    " --webhook-secret-before none", first, false);
+	check_column("webhook_secret", first);
+	check_column("webhook_secret_before", "");
+}
+
+/* One that is brought along is not printed; `none` takes both away. */
+static void
+test_own_webhook_secrets(void **state)
+{
+	static const char own[] = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+	char line[200];
+	char other[WEBHOOK_SECRET_TEXT_SIZE];
+
+	(void)state;
+	(void)snprintf(line, sizeof(line),
+	    "keys create one --webhook-secret %s", own);
+	assert_int_equal(run(line), CTL_OK);
+	assert_null(strstr(printed, "whsec_"));
+	assert_non_null(strstr(printed, "The key is shown this once"));
+	check_column("webhook_secret", own);
+	/* the same again is no rotation */
+	(void)snprintf(line, sizeof(line), "keys set one --webhook-secret %s",
+	    own);
+	assert_int_equal(run(line), CTL_OK);
+	check_column("webhook_secret_before", "");
+	run_secret("keys set one --webhook-secret new", other, true);
+	check_column("webhook_secret_before", own);
+	assert_int_equal(run("keys set one --webhook-secret none"), CTL_OK);
+	check_column("webhook_secret", "");
+	check_column("webhook_secret_before", "");
+	run_secret("keys set one --webhook-secret new", other, false);
+	assert_int_equal(run("keys create two --webhook-secret none"), CTL_OK);
+	assert_null(strstr(printed, "whsec_"));
+	check_text("SELECT webhook_secret IS NULL FROM api_keys"
+	    " WHERE name = 'two'", "t");
+}
+
+/* Nor does a complaint show what was given. */
+static void
+test_no_webhook_secrets(void **state)
+{
+	static const char *const given[] = { "whsec_c2VjcmV0", "hunter2",
+		"whsec_c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV",
+		"whsec_c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0-_==" };
+
+	(void)state;
+	assert_int_equal(run("keys create one"), CTL_OK);
+	for (size_t i = 0; i < sizeof(given) / sizeof(given[0]); i++) {
+		char line[200];
+
+		(void)snprintf(line, sizeof(line),
+		    "keys set one --webhook-secret %s", given[i]);
+		assert_int_equal(run(line), CTL_USAGE);
+		assert_non_null(strstr(printed, "24 to 64 bytes"));
+		assert_null(strstr(printed, given[i]));
+		(void)snprintf(line, sizeof(line),
+		    "keys set one --webhook-secret-before %s", given[i]);
+		assert_int_equal(run(line), CTL_USAGE);
+		assert_non_null(strstr(printed, "can only be none"));
+		assert_null(strstr(printed, given[i]));
+	}
+	assert_int_equal(run("keys set one --webhook-secret-before new"),
+	    CTL_USAGE);
+}
+
 static void
 test_keys_usage(void **state)
 {
@@ -429,6 +565,25 @@ test_keys_defaults(void **state)
 	context.config.keys.default_deny[0] = '\0';
 }
 
+/* The database takes all that kaphilactl would, from 24 bytes to 64. */
+static void
+test_all_webhook_secrets_have_room(void **state)
+{
+	(void)state;
+	assert_int_equal(run("keys create one"), CTL_OK);
+	for (int bytes = 24; bytes <= 64; bytes++) {
+		char line[200] = "keys set one --webhook-secret whsec_";
+		const size_t used = strlen(line);
+
+		memset(line + used, 'x', (size_t)(bytes + 2) / 3 * 4);
+		memset(line + used + (bytes * 4 + 2) / 3, '=',
+		    (size_t)(3 - bytes % 3) % 3);
+		if (run(line) != CTL_OK)
+			fail_msg("%d bytes: %s", bytes, printed);
+		check_column("webhook_secret", line + used - 6);
+	}
+}
+
 /* The database refuses what kaphilactl would. */
 static void
 test_limits_are_checked_in_the_database(void **state)
@@ -444,6 +599,15 @@ test_limits_are_checked_in_the_database(void **state)
 		"deny_prefixes = repeat('1,', 64) || '1'",
 		"webhook_url = ''", "webhook_url = repeat('x', 2049)",
 		"max_calls = -1", "max_calls = 1000001",
+		"webhook_secret = ''", "webhook_secret = 'whsec_'",
+		"webhook_secret = 'whsec_' || repeat('A', 31) || '='",
+		"webhook_secret = 'whsec_' || repeat('A', 33)",
+		"webhook_secret = 'whsec_' || repeat('A', 87) || '='",
+		"webhook_secret = 'whsec_' || repeat('A', 88)",
+		"webhook_secret = 'whsec_' || repeat('A', 32) || E'\n'",
+		"webhook_secret = 'WHSEC_' || repeat('A', 32)",
+		"webhook_secret_before = ''",
+		"webhook_secret_before = 'whsec_' || repeat('A', 88)",
 	};
 	PGconn *conn = fixture_connect(&server);
 
@@ -478,6 +642,10 @@ test_keys_on_an_older_schema(void **state)
 	assert_string_equal(text_of(json, "defaultCallerId"), "14155550100");
 	assert_int_equal(number_of(json, "maxCalls"), 0);
 	cJSON_Delete(json);
+	assert_null(strstr(printed, "whsec_"));
+	assert_int_equal(run("keys set one --webhook-secret new"), CTL_FAILED);
+	assert_non_null(strstr(printed, "kaphilactl migrate"));
+	assert_null(strstr(printed, "whsec_"));
 	assert_int_equal(run("keys set one --rate-limit 8"), CTL_OK);
 	assert_int_equal(run("keys list"), CTL_OK);
 	assert_int_equal(run("keys create two --max-calls 3"), CTL_FAILED);
@@ -656,11 +824,16 @@ main(void)
 		cmocka_unit_test_setup(test_migrate_at_once, setup_empty),
 		cmocka_unit_test_setup(test_migrate_refuses, setup_empty),
 		cmocka_unit_test_setup(test_keys_create, setup),
+		cmocka_unit_test_setup(test_webhook_secrets, setup),
+		cmocka_unit_test_setup(test_own_webhook_secrets, setup),
+		cmocka_unit_test_setup(test_no_webhook_secrets, setup),
 		cmocka_unit_test_setup(test_keys_usage, setup),
 		cmocka_unit_test_setup(test_keys_limits, setup),
 		cmocka_unit_test_setup(test_lists_are_cut_in_a_table, setup),
 		cmocka_unit_test_setup(test_the_longest_lists, setup),
 		cmocka_unit_test_setup(test_keys_defaults, setup),
+		cmocka_unit_test_setup(test_all_webhook_secrets_have_room,
+		    setup),
 		cmocka_unit_test_setup(test_limits_are_checked_in_the_database,
 		    setup),
 		cmocka_unit_test_setup(test_keys_on_an_older_schema, setup),
