@@ -7,8 +7,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "phone_number.h"
+
 #define DIGITS "0123456789"
 #define DIGITS_MAX 15
+#define WRITTEN_MAX 64 /* bytes of a number with all that parts its digits */
 #define NO_MATCH (-1)
 
 static const struct {
@@ -51,9 +54,23 @@ has(const uint64_t *list, unsigned max, uint64_t packed)
 	return false;
 }
 
-/* Take one entry, which has `len` bytes; 0 where it is not one. */
+/* Take a number, in any form that the API takes one in. */
 static uint64_t
-take_entry(enum key_policy_list kind, const char *text, size_t len)
+take_number(const char *text, size_t len)
+{
+	char written[WRITTEN_MAX + 1];
+	char number[CALL_NUMBER_SIZE];
+
+	if (len > WRITTEN_MAX)
+		return 0;
+	memcpy(written, text, len);
+	written[len] = '\0';
+	return phone_number_normalise(written, number) == 0 ?
+	    pack(number, strlen(number)) : 0;
+}
+
+static uint64_t
+take_prefix(const char *text, size_t len)
 {
 	while (len > 0 && *text == ' ') {
 		text++;
@@ -65,10 +82,18 @@ take_entry(enum key_policy_list kind, const char *text, size_t len)
 		text++;
 		len--;
 	}
-	if (len < kinds[kind].digits_min || len > DIGITS_MAX ||
+	if (len < kinds[KEY_POLICY_PREFIXES].digits_min || len > DIGITS_MAX ||
 	    strspn(text, DIGITS) < len)
 		return 0;
 	return pack(text, len);
+}
+
+/* Take one entry, which has `len` bytes; 0 where it is not one. */
+static uint64_t
+take_entry(enum key_policy_list kind, const char *text, size_t len)
+{
+	return kind == KEY_POLICY_CALLER_IDS ? take_number(text, len) :
+	    take_prefix(text, len);
 }
 
 int

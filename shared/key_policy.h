@@ -39,8 +39,9 @@ enum key_policy_list {
 };
 
 /*
- * Read a list with commas between, spaces around them and one leading '+'
- * each; what stands there twice is taken once. An empty text is an empty list.
+ * Read a list with commas between; what stands there twice is taken once. A
+ * caller id has any form of phone_number.h, a prefix its digits, one leading
+ * '+' and spaces around it. An empty text is an empty list.
  *
  * out  has room for the most of that kind; all of it is written
  * msg  why not, as "'12x' is not 1 to 15 digits"; may be NULL

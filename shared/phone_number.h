@@ -1,11 +1,11 @@
 /*
- * Phone numbers as clients write them.
+ * Phone numbers as people write them, in requests and on command lines.
  */
 #ifndef KAP_PHONE_NUMBER_H
 #define KAP_PHONE_NUMBER_H
 
-#include "shared/call.h"
-#include "shared/errors.h"
+#include "call.h"
+#include "errors.h"
 
 /*
  * Reduce a number to its digits: one leading '+', spaces, dashes, dots and

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "phone_number.h"
+#include "shared/phone_number.h"
 
 /* Integers over this have been rounded by the JSON parser. */
 #define EXACT_MAX 9007199254740992.0

@@ -11,8 +11,8 @@
 
 #include <cmocka.h>
 
+#include "shared/phone_number.h"
 #include "worker/call_request.h"
-#include "worker/phone_number.h"
 
 #define ALL UINT32_MAX
 

@@ -502,6 +502,26 @@ test_keys_limits(void **state)
 	assert_non_null(strstr(printed, "no key 'nobody'"));
 }
 
+/* As the API takes them. */
+static void
+test_numbers_as_they_are_written(void **state)
+{
+	cJSON *json;
+
+	(void)state;
+	assert_int_equal(run_json("keys create one --caller-ids"
+	    " +1-415-555-0101,(1)917.245.2367 --default-caller-id"
+	    " +1-415-555-0199", &json), CTL_OK);
+	assert_string_equal(list_of(json, "callerIds"),
+	    "14155550101,19172452367");
+	assert_string_equal(text_of(json, "defaultCallerId"), "14155550199");
+	cJSON_Delete(json);
+	assert_int_equal(run("keys set one --caller-ids +1-415-555-01o1"),
+	    CTL_USAGE);
+	assert_non_null(strstr(printed, "'+1-415-555-01o1' is not 7 to 15"
+	    " digits"));
+}
+
 static void
 test_lists_are_cut_in_a_table(void **state)
 {
@@ -829,6 +849,8 @@ main(void)
 		cmocka_unit_test_setup(test_no_webhook_secrets, setup),
 		cmocka_unit_test_setup(test_keys_usage, setup),
 		cmocka_unit_test_setup(test_keys_limits, setup),
+		cmocka_unit_test_setup(test_numbers_as_they_are_written,
+		    setup),
 		cmocka_unit_test_setup(test_lists_are_cut_in_a_table, setup),
 		cmocka_unit_test_setup(test_the_longest_lists, setup),
 		cmocka_unit_test_setup(test_keys_defaults, setup),
