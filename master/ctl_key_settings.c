@@ -217,6 +217,22 @@ take_secrets(struct ctl_key_settings *settings)
 	return true;
 }
 
+/* A script's variable that is not set must not take a limit away. */
+static bool
+none_is_empty(const struct ctl_key_settings *settings)
+{
+	for (int i = 0; i < CTL_KEY_OPTION_COUNT; i++) {
+		const char *text = settings->given[i];
+
+		if (text != NULL && text[strspn(text, " ")] == '\0') {
+			ctl_complain("%s is empty: 'none' takes away what was "
+			    "set", names[i]);
+			return false;
+		}
+	}
+	return true;
+}
+
 bool
 ctl_key_settings_check(struct ctl_key_settings *settings,
     const struct config *config, bool is_new)
@@ -224,8 +240,9 @@ ctl_key_settings_check(struct ctl_key_settings *settings,
 	const char *allow = config->keys.default_allow;
 	const char *deny = config->keys.default_deny;
 
-	return take_number(settings, KEY_SET_RATE_LIMIT, INT32_MAX,
-	           settings->rate_limit) &&
+	return none_is_empty(settings) &&
+	    take_number(settings, KEY_SET_RATE_LIMIT, INT32_MAX,
+	        settings->rate_limit) &&
 	    take_expires(settings) && take_caller_id(settings) &&
 	    take_list(settings, KEY_SET_CALLER_IDS, NULL,
 	        settings->caller_ids) &&

@@ -55,7 +55,8 @@ void ctl_key_settings_init(struct ctl_key_settings *settings,
     struct ctl_option options[CTL_KEY_OPTION_COUNT]);
 
 /*
- * Check what the options took. "none" and "" stand for none.
+ * Check what the options took. "none" takes away what was set; an empty text
+ * is refused.
  *
  * config  what webhooks may be, and what a new key may call where `is_new`
  *         and nothing was given

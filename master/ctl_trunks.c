@@ -233,7 +233,7 @@ list(struct ctl_context *context, int argc, char **argv)
 /* Run `sql`, whose $1 is the trunk's name, and which tells how many rows. */
 static int
 change_trunk(const struct ctl_context *context, int argc, char **argv,
-    const char *sql, bool show)
+    const char *sql)
 {
 	const char *name;
 	PGresult *result;
@@ -250,11 +250,77 @@ change_trunk(const struct ctl_context *context, int argc, char **argv,
 		exit_code = CTL_FAILED;
 	} else if (strcmp(PQcmdTuples(result), "0") == 0) {
 		ctl_complain("no trunk '%s'", name);
-	} else if (show) {
-		exit_code = show_trunk(conn, name, context->json);
 	} else {
-		(void)printf(context->json ? "{\"removed\": \"%s\"}\n"
-		                           : "removed %s\n", name);
+		exit_code = show_trunk(conn, name, context->json);
+	}
+	PQclear(result);
+	PQfinish(conn);
+	return exit_code;
+}
+
+/* Say why it was not removed: which keys have it, or that there is none. */
+static void
+complain_of_keys(PGconn *conn, const char *name)
+{
+	PGresult *result = ctl_pg_query(conn, "SELECT string_agg(key_id ||"
+	    " ' (' || name || ')', ', ' ORDER BY id) FILTER (WHERE n <= 5),"
+	    " nullif(greatest(count(*) - 5, 0), 0) FROM (SELECT k.*,"
+	    "  row_number() OVER (ORDER BY k.id) AS n FROM trunks t"
+	    "  JOIN key_trunks kt ON kt.trunk_id = t.id"
+	    "  JOIN api_keys k ON k.id = kt.api_key_id WHERE t.name = $1) u",
+	    1, &name);
+	const char *more;
+
+	if (ctl_pg_ok(result, "reading the trunk's keys")) {
+		more = PQgetvalue(result, 0, 1);
+		if (PQgetisnull(result, 0, 0))
+			ctl_complain("no trunk '%s'", name);
+		else
+			ctl_complain("trunk '%s' is assigned to %s%s%s%s:"
+			    " --force removes it all the same", name,
+			    PQgetvalue(result, 0, 0),
+			    *more != '\0' ? " and " : "", more,
+			    *more != '\0' ? " more" : "");
+	}
+	PQclear(result);
+}
+
+/* $1 the trunk's name, $2 "force" or empty. */
+static const char remove_sql[] =
+    "DELETE FROM trunks t WHERE t.name = $1 AND ($2 = 'force' OR"
+    " NOT EXISTS (SELECT FROM key_trunks kt WHERE kt.trunk_id = t.id))";
+
+static void
+print_removed(const char *name, bool json)
+{
+	(void)printf(json ? "{\"removed\": \"%s\"}\n" : "removed %s\n", name);
+}
+
+/* By force its assignments go with it; what calls it had stays in their
+ * logs. */
+static int
+remove_trunk(struct ctl_context *context, int argc, char **argv)
+{
+	bool force = false;
+	const struct ctl_option options[] = { { "--force", NULL, &force } };
+	const char *values[2];
+	PGresult *result;
+	PGconn *conn;
+	int exit_code = CTL_FAILED;
+
+	if (!ctl_take_args(argc, argv, 2, options, 1, values, 1))
+		return CTL_USAGE;
+	conn = ctl_pg_open(context);
+	if (conn == NULL)
+		return CTL_FAILED;
+	values[1] = force ? "force" : "";
+	result = ctl_pg_query(conn, remove_sql, 2, values);
+	if (!ctl_pg_ok(result, "removing the trunk")) {
+		exit_code = CTL_FAILED;
+	} else if (strcmp(PQcmdTuples(result), "0") == 0) {
+		complain_of_keys(conn, values[0]);
+	} else {
+		print_removed(values[0], context->json);
 		exit_code = CTL_OK;
 	}
 	PQclear(result);
@@ -262,26 +328,18 @@ change_trunk(const struct ctl_context *context, int argc, char **argv,
 	return exit_code;
 }
 
-/* Its assignments go with it; what calls it had stays in their logs. */
-static int
-remove_trunk(struct ctl_context *context, int argc, char **argv)
-{
-	return change_trunk(context, argc, argv,
-	    "DELETE FROM trunks WHERE name = $1", false);
-}
-
 static int
 enable(struct ctl_context *context, int argc, char **argv)
 {
 	return change_trunk(context, argc, argv,
-	    "UPDATE trunks SET enabled = true WHERE name = $1", true);
+	    "UPDATE trunks SET enabled = true WHERE name = $1");
 }
 
 static int
 disable(struct ctl_context *context, int argc, char **argv)
 {
 	return change_trunk(context, argc, argv,
-	    "UPDATE trunks SET enabled = false WHERE name = $1", true);
+	    "UPDATE trunks SET enabled = false WHERE name = $1");
 }
 
 /* $1 the key's id, $2 the trunk's name, $3 the position or empty: the end. */

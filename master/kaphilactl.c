@@ -117,7 +117,7 @@ static const struct command commands[] = {
 	    "  kaphilactl trunks add TRUNK [OPTION ...]\n"
 	    "  kaphilactl trunks set TRUNK [OPTION ...]\n"
 	    "  kaphilactl trunks list\n"
-	    "  kaphilactl trunks remove TRUNK\n"
+	    "  kaphilactl trunks remove TRUNK [--force]\n"
 	    "  kaphilactl trunks enable TRUNK\n"
 	    "  kaphilactl trunks disable TRUNK\n"
 	    "  kaphilactl trunks assign KEY TRUNK [--position N]\n"
@@ -132,6 +132,7 @@ static const struct command commands[] = {
 	    "  --weight N           1..100: turns among those of a priority\n"
 	    "  --max-calls N        calls at a time on a node; 0: no limit\n"
 	    "  --max-cps N          calls begun in a second; 0: no limit\n"
+	    "  --force              remove it, though keys have it\n"
 	    "\n",
 	    ctl_trunks },
 };

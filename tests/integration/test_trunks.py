@@ -190,7 +190,7 @@ def test_no_trunks(kaphila, sink):
     for there, gone in (
         (("assign", key_id, "carrier"), ("disable", "carrier")),
         (("enable", "carrier"), ("unassign", key_id, "carrier")),
-        (("assign", key_id, "carrier"), ("remove", "carrier")),
+        (("assign", key_id, "carrier"), ("remove", "carrier", "--force")),
     ):
         kaphila.ctl("trunks", *there)
         wait_until(some, f"a call after {there}")

@@ -488,7 +488,7 @@ test_keys_limits(void **state)
 	assert_non_null(strstr(printed, "--deny must be a list with commas"
 	    " between: '' is not 1 to 15 digits"));
 	assert_int_equal(run_json("keys set one --rate-limit none"
-	    " --default-caller-id none --caller-ids= --allow none"
+	    " --default-caller-id none --caller-ids none --allow none"
 	    " --webhook-url none --max-calls none --expires none", &json),
 	    CTL_OK);
 	assert_int_equal(number_of(json, "rateLimit"), 100);
@@ -500,6 +500,41 @@ test_keys_limits(void **state)
 	    " webhook_url, max_calls) FROM api_keys", "8");
 	assert_int_equal(run("keys set nobody --deny 1"), CTL_FAILED);
 	assert_non_null(strstr(printed, "no key 'nobody'"));
+}
+
+/* What a shell makes of a variable that isn't set opens no key. */
+static void
+test_empty_is_not_none(void **state)
+{
+	static const char *const options[] = { "--allow", "--deny",
+		"--caller-ids", "--webhook-url", "--default-caller-id",
+		"--caller-id", "--max-calls", "--rate-limit", "--expires",
+		"--webhook-secret", "--webhook-secret-before" };
+	static const char before[] = "SELECT concat_ws(' ', allow_prefixes,"
+	    " deny_prefixes, caller_ids, webhook_url, default_caller_id,"
+	    " max_calls, rate_limit, webhook_secret IS NULL) FROM api_keys";
+	static const char expect[] = "1 1900 14155550100"
+	    " https://example.com/ 14155550100 5 7 f";
+
+	(void)state;
+	assert_int_equal(run("keys create one --allow 1 --deny 1900"
+	    " --caller-ids 14155550100 --webhook-url https://example.com/"
+	    " --caller-id 14155550100 --max-calls 5 --rate-limit 7"), CTL_OK);
+	for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
+		char line[80];
+		char why[80];
+
+		(void)snprintf(why, sizeof(why), "%s is empty", options[i]);
+		(void)snprintf(line, sizeof(line), "keys set one %s=",
+		    options[i]);
+		assert_int_equal(run(line), CTL_USAGE);
+		if (strstr(printed, why) == NULL)
+			fail_msg("%s: %s", line, printed);
+		(void)snprintf(line, sizeof(line), "keys create two %s=",
+		    options[i]);
+		assert_int_equal(run(line), CTL_USAGE);
+	}
+	check_text(before, expect);
 }
 
 /* As the API takes them. */
@@ -766,9 +801,40 @@ test_trunks(void **state)
 	assert_int_equal(run("trunks enable a"), CTL_OK);
 	assert_int_equal(run("trunks unassign one b"), CTL_OK);
 	assert_int_equal(run("trunks unassign one b"), CTL_FAILED);
-	assert_int_equal(run("trunks remove a"), CTL_OK);
+	assert_int_equal(run("trunks remove b"), CTL_OK);
+	assert_int_equal(run("trunks remove b"), CTL_FAILED);
+	assert_non_null(strstr(printed, "no trunk 'b'"));
+	assert_int_equal(run("trunks remove b --force"), CTL_FAILED);
+	check_text("SELECT count(*) FROM key_trunks", "1");
+}
+
+/* Keys would be left with one trunk less, or none, without a word. */
+static void
+test_a_trunk_in_use_stays(void **state)
+{
+	cJSON *json;
+
+	(void)state;
+	assert_int_equal(run("trunks add a"), CTL_OK);
+	fixture_exec(&server, "INSERT INTO api_keys (key_id, name, key_hash,"
+	    " key_prefix) SELECT 'key_' || n, 'name ' || n,"
+	    " sha256(n::text::bytea), 'ak_' FROM generate_series(1, 7) n;"
+	    "INSERT INTO key_trunks SELECT k.id, t.id, 0 FROM api_keys k,"
+	    " trunks t WHERE k.key_id <= 'key_5'");
 	assert_int_equal(run("trunks remove a"), CTL_FAILED);
-	check_text("SELECT count(*) FROM key_trunks", "0");
+	assert_non_null(strstr(printed, "trunk 'a' is assigned to key_1 (name"
+	    " 1), key_2 (name 2), key_3 (name 3), key_4 (name 4), key_5 (name"
+	    " 5): --force"));
+	fixture_exec(&server, "INSERT INTO key_trunks SELECT k.id, t.id, 0"
+	    " FROM api_keys k, trunks t WHERE k.key_id > 'key_5'");
+	assert_int_equal(run("trunks remove a"), CTL_FAILED);
+	assert_non_null(strstr(printed, "key_5 (name 5) and 2 more: --force"));
+	check_text("SELECT count(*) FROM key_trunks", "7");
+	assert_int_equal(run_json("trunks remove a --force", &json), CTL_OK);
+	assert_string_equal(text_of(json, "removed"), "a");
+	cJSON_Delete(json);
+	check_text("SELECT (SELECT count(*) FROM key_trunks) +"
+	    " (SELECT count(*) FROM trunks)", "0");
 }
 
 static void
@@ -849,6 +915,7 @@ main(void)
 		cmocka_unit_test_setup(test_no_webhook_secrets, setup),
 		cmocka_unit_test_setup(test_keys_usage, setup),
 		cmocka_unit_test_setup(test_keys_limits, setup),
+		cmocka_unit_test_setup(test_empty_is_not_none, setup),
 		cmocka_unit_test_setup(test_numbers_as_they_are_written,
 		    setup),
 		cmocka_unit_test_setup(test_lists_are_cut_in_a_table, setup),
@@ -862,6 +929,7 @@ main(void)
 		cmocka_unit_test_setup(test_keys_found_by_id_or_name, setup),
 		cmocka_unit_test_setup(test_keys_changes, setup),
 		cmocka_unit_test_setup(test_trunks, setup),
+		cmocka_unit_test_setup(test_a_trunk_in_use_stays, setup),
 		cmocka_unit_test_setup(test_a_ninth_trunk_is_refused, setup),
 		cmocka_unit_test_setup(test_complaints, setup),
 	};
