@@ -17,7 +17,8 @@
 enum ctl_exit {
 	CTL_OK = 0,
 	CTL_FAILED = 1,   /* it was tried, and a complaint says why not */
-	CTL_USAGE = 2,    /* wrong arguments: the dispatcher adds the usage */
+	CTL_USAGE = 2,    /* wrong arguments: a complaint says which; the
+	                     dispatcher adds where the usage is */
 	CTL_NO_MASTER = 3 /* no master answers in the run directory */
 };
 

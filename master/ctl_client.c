@@ -26,7 +26,8 @@ link_error(const char *path, struct kap_errmsg *msg)
 	switch (errno) {
 	case ENOENT:
 	case ECONNREFUSED:
-		kap_errmsg_set(msg, "no master runs (%s: %s)", path,
+		kap_errmsg_set(msg, "no master runs (%s: %s); --config FILE or "
+		    "KAPHILA_RUN_DIR names another one", path,
 		    strerror(errno));
 		return -KAP_GONE;
 	case EACCES:

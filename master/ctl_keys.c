@@ -24,11 +24,11 @@ static const struct ctl_column key_columns[] = {
 	{ "keyPrefix", "PREFIX", CTL_TEXT },
 	{ "state", "STATE", CTL_TEXT },
 	{ "credits", "CREDITS", CTL_INT },
-	{ "rateLimit", "RATE/H", CTL_INT },
+	{ "rateLimit", "RATE/H", CTL_LIMIT },
 	{ "totalCalls", "CALLS", CTL_INT },
 	{ "successfulCalls", "ANSWERED", CTL_INT },
 	{ "trunks", "TRUNKS", CTL_LIST },
-	{ "maxCalls", "MAX CALLS", CTL_INT },
+	{ "maxCalls", "MAX CALLS", CTL_LIMIT },
 	{ "defaultCallerId", NULL, CTL_TEXT },
 	{ "callerIds", "CALLER IDS", CTL_LONG_LIST },
 	{ "allow", "ALLOW", CTL_LONG_LIST },
@@ -425,5 +425,7 @@ ctl_keys(struct ctl_context *context, int argc, char **argv)
 	}
 	if (argc > 1)
 		ctl_complain("keys can't '%s'", argv[1]);
+	else
+		ctl_complain("too few arguments");
 	return CTL_USAGE;
 }

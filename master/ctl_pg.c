@@ -151,6 +151,12 @@ width_of(const char *text)
 	return width;
 }
 
+static bool
+is_number(enum ctl_column_kind kind)
+{
+	return kind == CTL_INT || kind == CTL_LIMIT;
+}
+
 /* A cell for people: "-" for none, "yes" and "no". */
 static const char *
 cell_text(const PGresult *result, int row, int column,
@@ -162,6 +168,8 @@ cell_text(const PGresult *result, int row, int column,
 		return "-";
 	if (kind == CTL_BOOL)
 		return *text == 't' ? "yes" : "no";
+	if (kind == CTL_LIMIT && strcmp(text, "0") == 0)
+		return CTL_NO_LIMIT;
 	return text;
 }
 
@@ -196,11 +204,11 @@ print_cell(const char *text, enum ctl_column_kind kind, int width, bool last)
 	const bool whole = shown == width_of(text);
 	const int pad = width - shown;
 
-	if (kind == CTL_INT)
+	if (is_number(kind))
 		(void)printf("%*s", pad, "");
 	(void)printf("%.*s%s", bytes_of(text, whole ? shown : shown - 1),
 	    text, whole ? "" : "…");
-	if (kind != CTL_INT && !last)
+	if (!is_number(kind) && !last)
 		(void)printf("%*s", pad, "");
 	(void)fputs(last ? "\n" : "  ", stdout);
 }
@@ -271,7 +279,7 @@ json_value(const PGresult *result, int row, int column,
 	if (kind == CTL_BOOL)
 		return cJSON_CreateBool(*text == 't');
 	/* as it is written: a double would round large numbers */
-	return kind == CTL_INT ? cJSON_CreateRaw(text)
+	return is_number(kind) ? cJSON_CreateRaw(text)
 	                       : cJSON_CreateString(text);
 }
 

@@ -50,9 +50,13 @@ KAP_MUST_USE bool ctl_pg_find_key(PGconn *conn, const char *text,
 /* Random hexadecimal digits, 2 * bytes and a NUL; bytes up to 32. */
 KAP_MUST_USE bool ctl_random_hex(char *out, size_t bytes);
 
+/* What stands for people where there is no limit. */
+#define CTL_NO_LIMIT "unlimited"
+
 enum ctl_column_kind {
 	CTL_TEXT, /* null in JSON where it is NULL */
 	CTL_INT,
+	CTL_LIMIT, /* a CTL_INT of which 0 is no limit, and says so to people */
 	CTL_BOOL,
 	CTL_LIST, /* text with commas; an array in JSON */
 	CTL_LONG_TEXT, /* the same two, but cut in a table */

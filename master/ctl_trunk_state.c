@@ -14,6 +14,7 @@
 
 #include "master/ctl_args.h"
 #include "master/ctl_client.h"
+#include "master/ctl_pg.h"
 #include "shared/clock.h"
 #include "shared/store.h"
 #include "shared/trunk_state.h"
@@ -66,7 +67,7 @@ put_limit(char cell[CELL_SIZE], uint32_t limit)
 	if (limit != 0)
 		(void)snprintf(cell, CELL_SIZE, "%" PRIu32, limit);
 	else
-		(void)snprintf(cell, CELL_SIZE, "-");
+		(void)snprintf(cell, CELL_SIZE, CTL_NO_LIMIT);
 }
 
 static void
@@ -83,7 +84,7 @@ print_line(void *arg KAP_UNUSED, const struct trunk_row *row, int64_t now_ms)
 	put_limit(max_cps, state->max_cps);
 	(void)snprintf(cps, sizeof(cps), "%" PRIu32 "/%.10s",
 	    trunk_state_cps(state, now_ms), max_cps);
-	(void)printf("%-20s %6" PRIu32 " %7s %9s  %-8s %-24s %10" PRIu64
+	(void)printf("%-20s %6" PRIu32 " %9s %11s  %-8s %-24s %10" PRIu64
 	    " %10" PRIu64 "\n", row->name, state->live, max_calls, cps,
 	    trunk_circuit_name((enum trunk_circuit)state->circuit),
 	    rest[0] != '\0' ? rest : "-", state->dialled, state->failed);
@@ -126,7 +127,7 @@ show(struct store *store, bool json)
 	int rc;
 
 	if (!json) {
-		(void)printf("%-20s %6s %7s %9s  %-8s %-24s %10s %10s\n",
+		(void)printf("%-20s %6s %9s %11s  %-8s %-24s %10s %10s\n",
 		    "TRUNK", "CALLS", "LIMIT", "CPS", "CIRCUIT",
 		    "RESTS UNTIL", "DIALLED", "FAILED");
 		return print_pages(store, print_line, NULL);

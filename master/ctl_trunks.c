@@ -23,8 +23,8 @@ static const struct ctl_column trunk_columns[] = {
 	{ "enabled", "ENABLED", CTL_BOOL },
 	{ "priority", "PRIORITY", CTL_INT },
 	{ "weight", "WEIGHT", CTL_INT },
-	{ "maxCalls", "MAX CALLS", CTL_INT },
-	{ "maxCps", "MAX CPS", CTL_INT },
+	{ "maxCalls", "MAX CALLS", CTL_LIMIT },
+	{ "maxCps", "MAX CPS", CTL_LIMIT },
 	{ "keys", "KEYS", CTL_LIST },
 	{ "createdAt", NULL, CTL_TEXT },
 };

@@ -163,6 +163,14 @@ print_usage(FILE *out, const struct command *command)
 	(void)fprintf(out, "usage:\n%s\n%s", command->usage, options_help);
 }
 
+/* Not the whole of it, which would push the complaint off the screen. */
+static enum ctl_exit
+see_help(void)
+{
+	(void)fputs("see kaphilactl --help\n", stderr);
+	return CTL_USAGE;
+}
+
 static const struct command *
 find_command(const char *name)
 {
@@ -200,8 +208,10 @@ take_options(int argc, char **argv, struct options *options)
 		} else if (strcmp(argv[i], "--version") == 0) {
 			options->version = true;
 		} else if (strcmp(argv[i], "--config") == 0) {
-			if (++i == argc)
+			if (++i == argc) {
+				ctl_complain("--config needs a value");
 				return -1;
+			}
 			options->config_path = argv[i];
 		} else {
 			argv[kept++] = argv[i];
@@ -258,7 +268,8 @@ run_command(const struct command *command, const struct options *options,
 	}
 	exit_code = command->handler(&context, argc, argv);
 	if (exit_code == CTL_USAGE)
-		print_usage(stderr, command);
+		(void)fprintf(stderr, "see kaphilactl %s --help\n",
+		    command->name);
 	return exit_code;
 }
 
@@ -274,6 +285,8 @@ main(int argc, char **argv)
 		(void)puts("kaphilactl " KAPHILA_VERSION);
 		return CTL_OK;
 	}
+	if (argc < 0)
+		return see_help();
 	if (argc < 2) {
 		print_help(options.help ? stdout : stderr);
 		return options.help ? CTL_OK : CTL_USAGE;
@@ -281,8 +294,7 @@ main(int argc, char **argv)
 	command = find_command(argv[1]);
 	if (command == NULL) {
 		ctl_complain("no command '%s'", argv[1]);
-		print_help(stderr);
-		return CTL_USAGE;
+		return see_help();
 	}
 	if (options.help) {
 		print_usage(stdout, command);

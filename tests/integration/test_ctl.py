@@ -192,8 +192,8 @@ def test_scale(kaphila):
 
 
 def test_wrong_arguments(kaphila):
-    """Exit status 2, the reason and the usage for what no master needs to be
-    asked about; nothing is done."""
+    """Exit status 2, the reason and where the usage is, in two lines, for what
+    no master needs to be asked about; nothing is done."""
     before = kaphila.status()["master"], pids(kaphila)
     for args, why in (
         (("restart",), "too few"),
@@ -224,11 +224,27 @@ def test_wrong_arguments(kaphila):
         (("status", "--watch=3601"), "SECONDS must be"),
         (("status", "--watch", "soon"), "too many"),
         (("status", "--look"), "no option '--look'"),
+        (("keys",), "too few"),
+        (("keys", "list", "all"), "too many"),
+        (("keys", "set", "x", "--allow", ""), "--allow is empty"),
+        (("trunks", "remove"), "too few"),
     ):
         done = human(kaphila, *args)
         assert done.returncode == 2, (args, said(done))
         assert why in done.stderr and done.stdout == "", (args, said(done))
-        assert f"  kaphilactl {args[0]}" in done.stderr, (args, said(done))
+        lines = done.stderr.splitlines()
+        assert len(lines) == 2, (args, said(done))
+        assert lines[1] == f"see kaphilactl {args[0]} --help"
+    for args, why in (
+        (("nonsense",), "no command 'nonsense'"),
+        (("status", "--config"), "--config needs a value"),
+    ):
+        done = human(kaphila, *args)
+        assert done.returncode == 2 and done.stdout == "", said(done)
+        assert done.stderr.splitlines() == [
+            f"kaphilactl: {why}",
+            "see kaphilactl --help",
+        ]
     master = kaphila.status()["master"]
     for field in ("configHash", "configLoadedAt", "pid", "paused"):
         assert master[field] == before[0][field]
@@ -259,6 +275,20 @@ def test_help_of_each_command(kaphila):
         assert re.search(rf"^\.(It )?Ic {command}\b", page, re.M), command
         for option in re.findall(r"--([a-z-]+)", done.stdout):
             assert f"Fl Fl {option}" in page, (command, option)
+
+
+def test_trunks_table(kaphila, sink):
+    """A limit that there isn't has the same word here and in the lists."""
+    client = kaphila.client()
+    call_id = client.make_call("14155550003", webhookUrl=sink.url)
+    sink.wait(call_id, "call.ended")
+    table = human(kaphila, "trunks").stdout
+    row = r"^carrier +\d+ +unlimited +\d+/unlimited +closed "
+    assert re.search(row, table, re.M), table
+    heads, line = human(kaphila, "trunks", "list").stdout.splitlines()
+    assert "MAX CALLS" in heads and line.count("unlimited") == 2
+    widths = {len(line) for line in table.splitlines()}
+    assert len(widths) == 1, table
 
 
 def test_manual_page_has_every_key(kaphila):
@@ -366,6 +396,8 @@ def test_no_master(asterisk, database, make_kaphila):
             done = human(kaphila, *options, *args)
             assert done.returncode == 3 or args[0] == "operation", said(done)
             assert "no master runs" in done.stderr and done.stdout == ""
+            assert "--config" in done.stderr, said(done)
+            assert "KAPHILA_RUN_DIR" in done.stderr, said(done)
 
 
 # --- drain and resume ---

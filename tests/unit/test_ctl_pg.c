@@ -557,6 +557,29 @@ test_numbers_as_they_are_written(void **state)
 	    " digits"));
 }
 
+/* For people; a program gets the number. */
+static void
+test_unlimited(void **state)
+{
+	cJSON *json;
+
+	(void)state;
+	assert_int_equal(run("keys create one --rate-limit 0"), CTL_OK);
+	assert_non_null(strstr(printed, "maxCalls          unlimited\n"));
+	assert_non_null(strstr(printed, "rateLimit         unlimited\n"));
+	assert_int_equal(run("keys list"), CTL_OK);
+	assert_non_null(strstr(printed, " unlimited  "));
+	assert_int_equal(run_json("keys show one", &json), CTL_OK);
+	assert_int_equal(number_of(json, "maxCalls"), 0);
+	assert_int_equal(number_of(json, "rateLimit"), 0);
+	cJSON_Delete(json);
+	assert_int_equal(run("trunks add a --max-cps 3"), CTL_OK);
+	assert_non_null(strstr(printed, "maxCalls          unlimited\n"));
+	assert_non_null(strstr(printed, "maxCps            3\n"));
+	assert_int_equal(run("trunks list"), CTL_OK);
+	assert_non_null(strstr(printed, " unlimited  "));
+}
+
 static void
 test_lists_are_cut_in_a_table(void **state)
 {
@@ -918,6 +941,7 @@ main(void)
 		cmocka_unit_test_setup(test_empty_is_not_none, setup),
 		cmocka_unit_test_setup(test_numbers_as_they_are_written,
 		    setup),
+		cmocka_unit_test_setup(test_unlimited, setup),
 		cmocka_unit_test_setup(test_lists_are_cut_in_a_table, setup),
 		cmocka_unit_test_setup(test_the_longest_lists, setup),
 		cmocka_unit_test_setup(test_keys_defaults, setup),
