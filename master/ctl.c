@@ -6,20 +6,43 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 
 #include "shared/clock.h"
 
+#define COMPLAINT_MAX 4096 /* bytes; a longer one is cut */
+
+/* Print a text without what stands behind the "whsec_" of a secret. */
+static void
+print_masked(const char *text)
+{
+	static const char prefix[] = "whsec_";
+	const char *secret;
+
+	while ((secret = strstr(text, prefix)) != NULL) {
+		const char *end = secret + sizeof(prefix) - 1;
+		const size_t len = strcspn(end, " '");
+
+		(void)fprintf(stderr, "%.*s%s", (int)(end - text), text,
+		    len > 0 ? "…" : "");
+		text = end + len;
+	}
+	(void)fputs(text, stderr);
+}
+
 void
 ctl_complain(const char *fmt, ...)
 {
+	char text[COMPLAINT_MAX];
 	va_list ap;
 
 	(void)fflush(stdout);
-	(void)fputs("kaphilactl: ", stderr);
 	va_start(ap, fmt);
-	(void)vfprintf(stderr, fmt, ap);
+	(void)vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
+	(void)fputs("kaphilactl: ", stderr);
+	print_masked(text);
 	(void)fputc('\n', stderr);
 }
 

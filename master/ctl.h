@@ -46,7 +46,10 @@ int ctl_keys(struct ctl_context *context, int argc, char **argv);
 int ctl_trunks(struct ctl_context *context, int argc, char **argv);
 int ctl_trunk_state(struct ctl_context *context, int argc, char **argv);
 
-/* Print "kaphilactl: <text>" as a line on standard error. */
+/*
+ * Print "kaphilactl: <text>" as a line on standard error. What was written for
+ * a webhook secret, wherever it stood among the arguments, is not in it.
+ */
 void ctl_complain(const char *fmt, ...) KAP_PRINTF(1, 2);
 
 /*

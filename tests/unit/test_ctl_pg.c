@@ -390,6 +390,17 @@ test_no_webhook_secrets(void **state)
 	}
 	assert_int_equal(run("keys set one --webhook-secret-before new"),
 	    CTL_USAGE);
+	/* also where it stands in the wrong place */
+	assert_int_equal(run("keys set one whsec_hunter2 --max-calls 1"),
+	    CTL_USAGE);
+	assert_non_null(strstr(printed, "too many arguments: 'whsec_…'\n"));
+	assert_int_equal(run("keys show whsec_hunter2"), CTL_FAILED);
+	assert_non_null(strstr(printed, "no key 'whsec_…'\n"));
+	assert_int_equal(run("keys whsec_hunter2"), CTL_USAGE);
+	assert_null(strstr(printed, "hunter2"));
+	assert_int_equal(run("keys set one --rate-limit whsec_hunter2"),
+	    CTL_USAGE);
+	assert_null(strstr(printed, "hunter2"));
 }
 
 static void
