@@ -85,9 +85,8 @@ enum call_gather_state {
 
 /* Of struct call's gather_flags. */
 enum call_gather_flag {
-	CALL_GATHER_NO_BARGE_IN = 1U << 0, /* digits don't stop the prompt, and
-	                                      don't count while it plays */
-	CALL_GATHER_PROMPT_BEGUN = 1U << 1 /* it is no longer queued */
+	CALL_GATHER_NO_BARGE_IN = 1U << 0 /* digits don't stop the prompt, and
+	                                     don't count while it plays */
 };
 
 enum call_flag {

@@ -17,10 +17,10 @@
 #include <string.h>
 
 /*
- * Over a prompt's usual length, should nobody ever tell of its end. How long
- * it is queued behind others nobody knows.
+ * Until it is looked at whether anything was missed of a prompt's end. How
+ * long it is, and is queued behind others, nobody knows.
  */
-#define PROMPT_MAX_MS 300000
+#define PROMPT_LOOK_MS 300000
 
 /* Not heard out: it was told to play, and nobody told of its end. */
 static void
@@ -97,7 +97,7 @@ wait_for_digit(struct step *step)
 static void
 guard_prompt(struct step *step)
 {
-	step_set_timer(step, CALL_TIMER_GATHER, PROMPT_MAX_MS +
+	step_set_timer(step, CALL_TIMER_GATHER, PROMPT_LOOK_MS +
 	    (int64_t)step->call->gather_timeout_ms);
 }
 
@@ -189,20 +189,6 @@ call_on_dtmf(struct step *step)
 	return 0;
 }
 
-int
-call_gather_on_play_begun(struct step *step)
-{
-	struct call *call = step->call;
-
-	if (call->gather_state != CALL_GATHER_PROMPT ||
-	    call->gather_prompt_ms != step->input->play_id.ms ||
-	    (call->gather_flags & CALL_GATHER_PROMPT_BEGUN) != 0)
-		return -KAP_STATE;
-	call->gather_flags |= CALL_GATHER_PROMPT_BEGUN;
-	guard_prompt(step);
-	return 0;
-}
-
 void
 call_gather_on_play_over(struct step *step)
 {
@@ -216,23 +202,18 @@ call_gather_on_play_over(struct step *step)
 		wait_for_digit(step);
 }
 
-/* Is the prompt queued still? Unknown where events were missed. */
+/* It is queued, or long; but its end may have gone unheard. */
 static bool
-is_queued(const struct step *step)
+is_prompt_over(const struct step *step)
 {
-	const struct call *call = step->call;
-
-	return (call->gather_flags & CALL_GATHER_PROMPT_BEGUN) == 0 &&
-	    call->gather_prompt_ms != 0 &&
-	    step->input->heard_since_ms <= call->gather_prompt_ms;
+	return step->input->heard_since_ms > step->call->gather_prompt_ms;
 }
 
 void
 call_gather_on_timer(struct step *step)
 {
-	/* a prompt of which nobody tells: it is stopped with the gather */
 	if (step->call->gather_state == CALL_GATHER_PROMPT &&
-	    is_queued(step))
+	    !is_prompt_over(step))
 		guard_prompt(step);
 	else if (step->call->gather_state == CALL_GATHER_PROMPT)
 		wait_for_digit(step);

@@ -112,10 +112,7 @@ call_on_play_ok(struct step *step)
 int
 call_on_play_started(struct step *step)
 {
-	const int rc = take(step);
-	const int begun = call_gather_on_play_begun(step);
-
-	return rc == 0 ? 0 : begun;
+	return take(step);
 }
 
 /* Its record is not needed any more. */

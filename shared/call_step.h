@@ -100,8 +100,7 @@ void call_speak_begin(struct step *step);
 step_action call_on_gather;
 step_action call_on_dtmf;
 void call_gather_on_timer(struct step *step);
-/* A playback begins, or is over; it may be the gather's prompt. */
-step_action call_gather_on_play_begun;
+/* A playback is over; it may have been the gather's prompt. */
 void call_gather_on_play_over(struct step *step);
 /* End the gather, if there is one: exactly one event for each start. */
 void call_gather_end(struct step *step, enum call_gather_end why);

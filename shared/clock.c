@@ -4,6 +4,7 @@
 #include "clock.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -100,6 +101,17 @@ parse_offset(const char *text, int *seconds_out)
 	return 0;
 }
 
+/* timegm would take a 30th of February for a day of March. */
+static bool
+has_day(const struct tm *tm)
+{
+	struct tm day = { .tm_year = tm->tm_year, .tm_mon = tm->tm_mon,
+		.tm_mday = tm->tm_mday };
+
+	(void)timegm(&day);
+	return day.tm_mday == tm->tm_mday;
+}
+
 int
 clock_parse_iso(const char *text, int64_t *ms_out)
 {
@@ -129,6 +141,8 @@ clock_parse_iso(const char *text, int64_t *ms_out)
 		return -KAP_INVAL;
 	tm.tm_year -= 1900;
 	tm.tm_mon -= 1;
+	if (!has_day(&tm))
+		return -KAP_INVAL;
 	*ms_out = ((int64_t)timegm(&tm) - offset_s) * MS_PER_S + millis;
 	return 0;
 }

@@ -330,6 +330,8 @@ code_of_speech(int rc)
 {
 	if (rc == -KAP_AGAIN)
 		return API_OVERLOADED;
+	if (rc == -KAP_INVAL)
+		return API_TEXT_NOT_SPEAKABLE;
 	return rc == -KAP_NOMEM ? API_INTERNAL_ERROR : API_SPEECH_UNAVAILABLE;
 }
 

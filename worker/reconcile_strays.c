@@ -117,8 +117,15 @@ say_hangup(struct stray *stray)
 {
 	struct ari_uri uri;
 
-	log_warn("hanging up a channel that no call has",
-	    LOG_S("channel", stray->name));
+	char call_id[CALL_ID_SIZE];
+
+	/* a snoop channel's call may only have had its verdict meanwhile */
+	if (call_parse_snoop(stray->name, call_id) == 0)
+		log_info("hanging up a snoop channel that nobody waits for",
+		    LOG_S("channel", stray->name));
+	else
+		log_warn("hanging up a channel that no call has",
+		    LOG_S("channel", stray->name));
 	ari_uri_init(&uri);
 	ari_uri_segment(&uri, "channels");
 	ari_uri_segment(&uri, stray->name);

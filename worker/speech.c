@@ -38,6 +38,7 @@
 #define JOBS_MAX 256     /* under way and waiting; more are refused */
 #define WAITERS_MAX 8192 /* of all jobs */
 #define LOCK_POLL_MS 50
+#define LONG_TEXT_BYTES 1000
 #define REST_MS 10000    /* an engine that failed is tried last so long */
 #define FILE_QUIET_MS 10000 /* between two log lines about files */
 #define HTTP_CONCURRENCY 512
@@ -64,6 +65,7 @@ struct job {
 	/* indexes into speech->engines, in the order of their tries */
 	unsigned order[SPEECH_ENGINES_MAX];
 	unsigned at; /* in `order` */
+	bool failed; /* an engine, for another reason than the text */
 	char hash[SPEECH_HASH_SIZE]; /* of this engine's file */
 	int lock_fd;                 /* -1: not held */
 	bool waited;                 /* for another one's lock on it */
@@ -269,6 +271,10 @@ on_engine_failed(struct job *job, int rc, const char *error)
 		state->quiet_until_ms = now_ms + REST_MS;
 	}
 	if (rc != -KAP_INVAL)
+		job->failed = true;
+	/* a long text that takes its time says nothing of short ones */
+	if (rc != -KAP_INVAL && (rc != -KAP_TIMEOUT ||
+	    strlen(job->text) <= LONG_TEXT_BYTES))
 		state->rests_until_ms = now_ms + REST_MS;
 	try_next(job);
 }
@@ -376,6 +382,7 @@ try_lock(struct job *job)
 	} else if (speech_cache_hit(dir, job->hash)) {
 		finish_job(job, 0);
 	} else if (job->waited && job->at + 1 < job->speech->engine_count) {
+		job->failed = true; /* of what, its holder knows */
 		try_next(job);
 	} else {
 		start_engine(job);
@@ -398,7 +405,9 @@ static bool
 is_made(struct job *job)
 {
 	if (job->at == job->speech->engine_count) {
-		finish_job(job, -KAP_GONE);
+		/* with engines that work a retry would end the same */
+		finish_job(job, job->failed || job->at == 0 ? -KAP_GONE :
+		    -KAP_INVAL);
 		return true;
 	}
 	if (choose_hash(job) != 0) {

@@ -20,7 +20,8 @@ struct speech;
  * How a request ended. Called exactly once for each request that was taken:
  * from the event loop, or from within speech_request() or speech_free().
  *
- * rc     0; -KAP_GONE (no engine could speak it, or speech_free() ended it);
+ * rc     0; -KAP_INVAL (no engine can speak this text, or this voice: a retry
+ *        would end the same); -KAP_GONE (none works, or speech_free() ended it);
  *        -KAP_TIMEOUT (not made in time); -KAP_AGAIN (too many texts at
  *        once); -KAP_FULL or -KAP_IO (its file can't be written); -KAP_NOMEM
  * media  with rc 0 "sound:" and the file as Asterisk sees it, without its

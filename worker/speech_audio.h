@@ -11,8 +11,11 @@
 #include "shared/subprocess.h"
 #include "worker/speech_engine.h"
 
-/* Of what an engine may answer or write for one text. */
-#define SPEECH_SOUND_MAX (32U << 20)
+/*
+ * Of what an engine may answer or write for one text: 25 minutes of espeak-ng's
+ * samples, and the longest text there may be is of some 15.
+ */
+#define SPEECH_SOUND_MAX (64U << 20)
 
 struct evbuffer;
 

@@ -54,10 +54,16 @@ on_spoken(void *arg, const struct subprocess_result *result)
 	int rc = result->rc;
 
 	if (rc != 0) {
-		/* a status of its own: mostly a language that it doesn't have */
-		if (rc == -KAP_STATE && result->status < 128)
+		/*
+		 * A status of its own: mostly a language that it doesn't have.
+		 * And too long a text is no fault of its own.
+		 */
+		if (rc == -KAP_TOOBIG ||
+		    (rc == -KAP_STATE && result->status < 128))
 			rc = -KAP_INVAL;
-		finish(run, rc, NULL, "espeak-ng", result->errors);
+		finish(run, rc, NULL, "espeak-ng",
+		    result->rc == -KAP_TOOBIG ? "too much sound" :
+		    result->errors);
 		return;
 	}
 	rc = speech_audio_convert(run->tools, "wav", result->output,

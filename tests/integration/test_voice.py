@@ -438,3 +438,16 @@ def test_hung_up_while_it_is_asked(talk, ask):
         clear_answers(answers)
         assert len(answers) == 1
         call.whole()
+
+
+@pytest.mark.parametrize("text", ["...", "?!", "\u3002", "\u2026", "\u00ad"])
+def test_nothing_to_speak(talk, text):
+    """Not one that a retry would help: 400, for a gather's prompt too."""
+    call = talk.answered("10")
+    for response in (
+        talk.client.voice(call.id, text),
+        talk.client.gather(call.id, text=text),
+    ):
+        assert response.status_code == 400, response.text
+        assert response.json()["code"] == "INVALID_PARAMETER"
+    assert not call.events("gather.started")

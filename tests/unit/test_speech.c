@@ -810,7 +810,7 @@ test_gtts(void **state)
 	assert_int_equal(ask(fixture, "cmn-TW-Wavenet-A", "你好"), 0);
 	assert_string_equal(fixture->language, "zh-TW");
 	fixture->gtts_count = 0;
-	assert_int_equal(ask(fixture, VOICE, "?! ... :"), -KAP_GONE);
+	assert_int_equal(ask(fixture, VOICE, "?! ... :"), -KAP_INVAL);
 	assert_int_equal(fixture->gtts_count, 0);
 	assert_int_equal(ask(fixture, VOICE, "The first clause, of several "
 	    "words, ends here; and this is another one. It has 3.14 in it, "
@@ -901,7 +901,8 @@ test_later_piece_fails(void **state)
 		fixture->config.speech.timeout_ms = cases[i].timeout_ms;
 		(void)snprintf(text, sizeof(text), "Case %zu" LONG_CLAUSE
 		    ", the second" LONG_CLAUSE ", the third" LONG_CLAUSE, i);
-		assert_int_equal(ask(fixture, VOICE, text), -KAP_GONE);
+		assert_int_equal(ask(fixture, VOICE, text),
+		    cases[i].rests ? -KAP_GONE : -KAP_INVAL);
 		assert_int_equal(count_files(fixture, ""), 0);
 		/* who can't speak a text is asked first for the next */
 		begin(fixture, "gtts,espeak");
@@ -1562,21 +1563,30 @@ test_described(void **state)
 	}
 }
 
+/* A program in espeak-ng's place. */
+static void
+use_program(struct fixture *fixture, const char *script)
+{
+	char path[128];
+	FILE *file;
+
+	(void)snprintf(path, sizeof(path), "%s/program", fixture->dir);
+	file = fopen(path, "w");
+	assert_non_null(file);
+	(void)fprintf(file, "#!/bin/sh\n%s\n", script);
+	(void)fclose(file);
+	assert_int_equal(chmod(path, 0755), 0);
+	(void)snprintf(fixture->config.speech.espeak_program, CONFIG_TEXT_MAX,
+	    "%s", path);
+}
+
 /* A program that never ends is killed, also when all is given up. */
 static void
 test_program_hangs(void **state)
 {
 	struct fixture *fixture = *state;
-	char path[128];
-	FILE *file;
 
-	(void)snprintf(path, sizeof(path), "%s/hang", fixture->dir);
-	file = fopen(path, "w");
-	(void)fputs("#!/bin/sh\nsleep 1000\n", file);
-	(void)fclose(file);
-	assert_int_equal(chmod(path, 0755), 0);
-	(void)snprintf(fixture->config.speech.espeak_program, CONFIG_TEXT_MAX,
-	    "%s", path);
+	use_program(fixture, "sleep 1000");
 	begin(fixture, "espeak");
 	fixture->config.speech.timeout_ms = 200;
 	assert_int_equal(ask(fixture, VOICE, HELLO), -KAP_GONE);
@@ -1586,6 +1596,40 @@ test_program_hangs(void **state)
 	fixture->done = 0;
 	speech_free(&fixture->speech);
 	assert_int_equal(fixture->done, 1);
+}
+
+/*
+ * One text that is too much takes no engine from the others: neither for its
+ * sound, nor for the time that it takes, if it is long.
+ */
+static void
+test_too_much_rests_nobody(void **state)
+{
+	struct fixture *fixture = *state;
+	char text[1200];
+
+	/* what is spoken to it first is endless, then it takes its time */
+	use_program(fixture, "read text\ncase $text in endless*) exec yes;;\n"
+	    "slow*) exec sleep 1000;;\nesac\n"
+	    "printf '%s\\n' \"$text\" | espeak-ng -v en-us -b 1 --stdin "
+	    "--stdout");
+	begin(fixture, "espeak,google");
+	assert_int_equal(ask(fixture, VOICE, "endless"), 0);
+	assert_true(was_spoken_by(fixture, "google", NULL, "endless"));
+	assert_int_equal(ask(fixture, VOICE, "first"), 0);
+	assert_true(was_spoken_by(fixture, "espeak", NULL, "first"));
+	memset(text, 'a', sizeof(text) - 1);
+	text[sizeof(text) - 1] = '\0';
+	memcpy(text, "slow ", 5);
+	fixture->config.speech.timeout_ms = 500;
+	assert_int_equal(ask(fixture, VOICE, text), 0);
+	assert_true(was_spoken_by(fixture, "google", NULL, text));
+	fixture->config.speech.timeout_ms = 50000;
+	assert_int_equal(ask(fixture, VOICE, "second"), 0);
+	assert_true(was_spoken_by(fixture, "espeak", NULL, "second"));
+	/* alone it says for good that it can't */
+	begin(fixture, "espeak");
+	assert_int_equal(ask(fixture, VOICE, "endless again"), -KAP_INVAL);
 }
 
 int
@@ -1619,6 +1663,7 @@ main(void)
 		TEST(test_told_at_start),
 		TEST(test_described),
 		TEST(test_program_hangs),
+		TEST(test_too_much_rests_nobody),
 	};
 #undef TEST
 
