@@ -184,6 +184,7 @@ class Chaos:
         rows = self._node.database.query(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
             " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            " AND backend_type = 'client backend'"  # not autovacuum's
         )
         return f"{len(rows)} connections"
 
