@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include <event2/event.h>
@@ -269,6 +270,11 @@ set_signals(void)
 	(void)sigaction(SIGABRT, &action, NULL);
 	(void)signal(SIGPIPE, SIG_IGN);
 	(void)signal(SIGINT, SIG_IGN);
+	/*
+	 * Who is stopped when the master dies has nobody left to end it, and
+	 * may hold the store's lock, which all others wait for.
+	 */
+	(void)prctl(PR_SET_PDEATHSIG, SIGCONT);
 }
 
 /* Take the own row, and forget what its last owner's links looked like. */

@@ -519,6 +519,30 @@ def start_another(kaphila, config):
     return done.stderr
 
 
+@pytest.mark.parametrize("name", ["worker.0", "webhookd", "recorder"])
+def test_the_master_is_killed_beside_a_stopped_child(kaphila, sink, name):
+    """Nobody is there any more to end that one: it goes on, and leaves."""
+    key = kaphila.create_key()
+    call_id = place(kaphila, key, sink, "10")
+    sink.wait(call_id, "recording.started")
+    before = kaphila.children()
+    stopped, master = kaphila.pid(name), kaphila.pid()
+    kaphila.allow_restarts()
+    os.kill(stopped, signal.SIGSTOP)
+    os.kill(master, signal.SIGKILL)
+    kaphila.kill()
+    wait_until(
+        lambda: not any(
+            paths.process_lives(child["pid"]) for child in before.values()
+        ),
+        "the children to leave",
+        60,
+    )
+    kaphila.start()
+    kaphila.api(key).hangup(call_id)
+    sink.wait(call_id, "recording.completed")
+
+
 def test_a_second_master_is_refused(kaphila, ports, tmp_path):
     """On the same run directory, and on the same data directory with all
     else its own; the first one serves on."""
