@@ -320,8 +320,8 @@ idempotency_settle(struct store_txn *txn, const struct idempotency_id *id,
 }
 
 int
-idempotency_forget(struct store_txn *txn, const struct idempotency_id *id,
-    const char *call_id)
+idempotency_told(struct store_txn *txn, const struct idempotency_id *id,
+    const char *call_id, int64_t free_ms)
 {
 	struct idempotency record;
 	uint8_t key[KEY_SIZE];
@@ -329,14 +329,17 @@ idempotency_forget(struct store_txn *txn, const struct idempotency_id *id,
 
 	make_key(key, id);
 	rc = get_of_call(txn, key, call_id, &record);
-	if (rc == 0 && record.state != IDEMPOTENCY_UNDER_WAY &&
-	    record.state != IDEMPOTENCY_GIVEN_UP)
-		return 0;
 	if (rc != 0)
 		return rc == -KAP_NOENT ? 0 : rc;
+	if (record.state != IDEMPOTENCY_GIVEN_UP ||
+	    record.expires_ms <= free_ms)
+		return 0;
 	rc = del_age(txn, key, record.expires_ms);
-	return rc != 0 ? rc :
-	    store_del(txn, STORE_IDEMPOTENCY, key, sizeof(key));
+	if (rc != 0)
+		return rc;
+	record.expires_ms = free_ms;
+	rc = put(txn, key, &record);
+	return rc != 0 ? rc : put_age(txn, key, free_ms);
 }
 
 /* --- age ----------------------------------------------------------------- */

@@ -5,10 +5,10 @@
  * (call_table.c): so a retry finds what became of the first request, whatever
  * has crashed in between, also when the call's own record is gone.
  *
- *              create                    settle
- *     (none) ─────────▶ UNDER_WAY ──────────────────▶ MADE, REFUSED, GIVEN_UP
- *        ▲                  │ forget                       │ expiry
- *        └──────────────────┴──────────────────────────────┘ GIVEN_UP: forget
+ *              create             settle
+ *     (none) ─────────▶ UNDER_WAY ────────▶ MADE, REFUSED, GIVEN_UP
+ *        ▲                                         │ expiry
+ *        └─────────────────────────────────────────┘ GIVEN_UP: soon when told
  *
  * A call that was given up frees its key, but only once somebody was told so:
  * a client whose request broke off must not make a second phone call without
@@ -123,12 +123,16 @@ KAP_MUST_USE int idempotency_settle(struct store_txn *txn,
     enum idempotency_state state, int64_t answered_ms);
 
 /*
- * Free the key of a call that is under way or was given up. Where there is no
- * such record of this call, nothing is done. Returns 0, -KAP_CORRUPT,
- * -KAP_FULL, -KAP_IO.
+ * Somebody was told that a call was given up: its key is free in a while, or
+ * sooner if he was not the first. Where there is no such record of this call,
+ * nothing is done.
+ *
+ * free_ms  deadline clock
+ *
+ * Returns 0, -KAP_CORRUPT, -KAP_FULL, -KAP_IO.
  */
-KAP_MUST_USE int idempotency_forget(struct store_txn *txn,
-    const struct idempotency_id *id, const char *call_id);
+KAP_MUST_USE int idempotency_told(struct store_txn *txn,
+    const struct idempotency_id *id, const char *call_id, int64_t free_ms);
 
 /*
  * Delete answers that are too old, the oldest first.

@@ -26,7 +26,7 @@ struct batch;
 struct control_waiters;
 struct event_base;
 struct http_request;
-struct makecall_key;
+struct makecall_keys;
 struct speech;
 struct waiters;
 
@@ -69,7 +69,7 @@ struct api_answer {
 	int retry_after_s; /* 0: none */
 	bool replayed;     /* by an Idempotency-Key */
 	cJSON *tree;       /* NULL: out of memory */
-	struct makecall_key *given_up; /* makecall.h; NULL: none */
+	struct makecall_keys *given_up; /* makecall_key.h; NULL: none */
 };
 
 /*

@@ -21,6 +21,7 @@
 #include "call_json.h"
 #include "http_server.h"
 #include "makecall.h"
+#include "makecall_key.h"
 #include "shared/clock.h"
 #include "shared/idempotency.h"
 
@@ -37,7 +38,6 @@ struct batch;
 struct entry {
 	struct batch *batch;
 	cJSON *result; /* NULL until it is answered */
-	struct makecall_key *given_up; /* free when the result is told */
 };
 
 struct batch {
@@ -57,6 +57,7 @@ struct batch {
 	bool paging;   /* `page` is the turn's, or the timer runs */
 	bool counted;  /* `rate` is set */
 	struct account_rate rate; /* of the call that was counted last */
+	struct makecall_keys *given_up; /* free when the list is told */
 	struct entry entries[];
 };
 
@@ -68,7 +69,6 @@ static void go_on(struct batch *batch);
 static void
 finish(struct batch *batch)
 {
-	const bool told = http_request_has_client(batch->req);
 	cJSON *tree = call_json_success();
 	cJSON *results = cJSON_AddArrayToObject(tree, "results");
 
@@ -76,10 +76,9 @@ finish(struct batch *batch)
 		(void)cJSON_AddItemToArray(results, batch->entries[i].result);
 	if (batch->counted)
 		api_add_rate_headers(batch->req, &batch->rate);
+	/* nobody is told of any call before now */
+	makecall_keys_release(&batch->given_up, batch->req);
 	http_reply_json(batch->req, 200, tree);
-	/* nobody was told of any call before now */
-	for (unsigned i = 0; i < batch->count; i++)
-		makecall_key_end(&batch->entries[i].given_up, told);
 	cJSON_Delete(batch->body);
 	LIST_REMOVE(batch, entry);
 	free(batch);
@@ -100,7 +99,7 @@ keep(struct entry *entry, const struct api_answer *answer,
 	if (rate != NULL && !rate->allowed)
 		wait_s = api_rate_wait_s(rate);
 	entry->result = answer->tree;
-	entry->given_up = answer->given_up;
+	makecall_keys_join(&entry->batch->given_up, answer->given_up);
 	(void)cJSON_AddNumberToObject(entry->result, "statusCode",
 	    answer->status);
 	if (answer->replayed)

@@ -164,6 +164,25 @@ gate_answer(struct gate_conn *conn, int status, const char *reason,
 }
 
 void
+gate_set_sent(struct gate_conn *conn, void (*fn)(void *arg, bool sent),
+    void *arg)
+{
+	conn->on_sent = fn;
+	conn->on_sent_arg = arg;
+}
+
+/* What has become of the answer, if somebody wants to know. */
+static void
+tell_sent(struct gate_conn *conn, bool sent)
+{
+	void (*on_sent)(void *, bool) = conn->on_sent;
+
+	conn->on_sent = NULL;
+	if (on_sent != NULL)
+		on_sent(conn->on_sent_arg, sent);
+}
+
+void
 gate_set_user(struct gate_conn *conn, void *user)
 {
 	conn->user = user;
@@ -229,6 +248,7 @@ on_evhttp_closed(struct evhttp_connection *evcon KAP_UNUSED, void *arg)
 	say_goodbye(conn);
 	if (conn->req != NULL && conn->answered)
 		conn->server->stats.lost++;
+	tell_sent(conn, false);
 	if (conn->req != NULL && conn->user != NULL) {
 		/* evhttp leaves an owned request alone: it is theirs now */
 		conn->req = NULL;
@@ -247,6 +267,7 @@ on_evhttp_complete(struct evhttp_request *req KAP_UNUSED, void *arg)
 	struct gate_conn *conn = arg;
 
 	conn->req = NULL; /* evhttp frees it now, owned or not */
+	tell_sent(conn, true);
 	drop_large_body(conn);
 	if (conn->phase != GATE_BUSY)
 		return;

@@ -121,6 +121,14 @@ const struct gate_stats *gate_server_stats(const struct gate_server *server);
 void gate_answer(struct gate_conn *conn, int status, const char *reason,
     struct evbuffer *body);
 
+/*
+ * Have `fn` called once: with true when the answer that comes next has left
+ * for the client in full, with false when it was cut off. NULL: nobody is
+ * told.
+ */
+void gate_set_sent(struct gate_conn *conn, void (*fn)(void *arg, bool sent),
+    void *arg);
+
 /* Close the connection now; on_gone is called if a user is set. */
 void gate_drop(struct gate_conn *conn);
 

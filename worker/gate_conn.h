@@ -64,6 +64,8 @@ struct gate_conn {
 	struct event *deadline;
 	struct event *linger;        /* NULL until it lingers */
 	void *user;
+	void (*on_sent)(void *arg, bool sent); /* of the answer; or NULL */
+	void *on_sent_arg;
 	bool *died; /* set when evhttp frees the connection under our feet */
 
 	enum gate_phase phase;

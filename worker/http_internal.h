@@ -30,6 +30,8 @@ struct http_request {
 	bool too_large;
 	void *user;
 	void (*user_free)(void *user);
+	http_sent_fn *on_sent; /* NULL: nobody wants to know */
+	void *on_sent_arg;
 };
 
 /* http_request.c */

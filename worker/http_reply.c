@@ -35,6 +35,20 @@ http_reply_add_header(struct http_request *req, const char *name,
 		    evhttp_request_get_output_headers(req->ev), name, value);
 }
 
+void
+http_reply_on_sent(struct http_request *req, http_sent_fn *fn, void *arg)
+{
+	req->on_sent = fn;
+	req->on_sent_arg = arg;
+}
+
+static void
+tell_unsent(struct http_request *req)
+{
+	if (req->on_sent != NULL)
+		req->on_sent(req->on_sent_arg, false);
+}
+
 static bool
 has_header(const struct http_request *req, const char *name)
 {
@@ -74,7 +88,10 @@ finish(struct http_request *req, int status, const char *content_type,
 		settle_body(req, body, status);
 		http_reply_add_header(req, "X-Request-Id", req->id);
 		http_reply_add_header(req, "Server", "kaphila");
+		gate_set_sent(req->conn, req->on_sent, req->on_sent_arg);
 		gate_answer(req->conn, status, gate_reason(status), body);
+	} else {
+		tell_unsent(req);
 	}
 	if (req->server != NULL)
 		LIST_REMOVE(req, entry);
@@ -88,6 +105,7 @@ give_up(struct http_request *req)
 	struct gate_conn *conn = req->conn;
 
 	http_server_note_reply(req, 500);
+	tell_unsent(req);
 	if (req->server != NULL)
 		LIST_REMOVE(req, entry);
 	http_request_free(req);

@@ -186,6 +186,15 @@ void *http_request_user(const struct http_request *req);
 void http_reply_add_header(struct http_request *req, const char *name,
     const char *value);
 
+/*
+ * Have `fn` called once, before the server is freed: with true when the whole
+ * answer is the client's TCP's, with false when it never will be. For one
+ * function only, and before http_reply_*; may be called back in there.
+ */
+typedef void http_sent_fn(void *arg, bool sent);
+void http_reply_on_sent(struct http_request *req, http_sent_fn *fn,
+    void *arg);
+
 /* Takes ownership of `json`; NULL (out of memory) is a 500. */
 void http_reply_json(struct http_request *req, int status, cJSON *json);
 

@@ -14,21 +14,6 @@ struct call_request;
 struct makecall;
 
 /*
- * The Idempotency-Key of a call that was given up: it is for the next try only
- * once a client was told so, for that makes a second call.
- */
-struct makecall_key;
-
-/*
- * Be done with one, which comes with its answer.
- *
- * told  somebody was there to hear the answer: the key is free then
- *
- * Sets *key NULL; NULL is fine.
- */
-void makecall_key_end(struct makecall_key **key, bool told);
-
-/*
  * What is to be answered; called once for each makecall, from the loop, or
  * from waiters_free. The tree in `answer` is the callee's from then on, and
  * its `given_up`.

@@ -9,8 +9,8 @@
 #include "http_server.h"
 #include "makecall_answer.h"
 #include "makecall_internal.h"
+#include "makecall_key.h"
 #include "shared/clock.h"
-#include "shared/log.h"
 
 #define REVIEW_MAX 64 /* looked at in one transaction */
 
@@ -110,72 +110,14 @@ read_answer(struct makecall *makecall)
 	return true;
 }
 
-struct makecall_key {
-	struct turn_job job;
-	struct api *api;
-	struct idempotency_id id;
-	char call_id[CALL_ID_SIZE];
-};
-
-/* NULL when out of memory: the next try is told of the call, too. */
-static struct makecall_key *
-key_new(const struct makecall *makecall)
-{
-	struct makecall_key *key = calloc(1, sizeof(*key));
-
-	if (key == NULL)
-		return NULL;
-	key->api = makecall->api;
-	key->id = makecall->idempotency;
-	memcpy(key->call_id, makecall->answer.call_id, sizeof(key->call_id));
-	return key;
-}
-
-static int
-apply_forget(struct turn_job *job, struct store_txn *txn)
-{
-	struct makecall_key *key = (struct makecall_key *)job;
-
-	return idempotency_forget(txn, &key->id, key->call_id);
-}
-
-static void
-done_forget(struct turn_job *job, int rc)
-{
-	if (rc != 0)
-		log_warn("an Idempotency-Key could not be freed",
-		    LOG_S("error", kap_strerror(rc)));
-	free((struct makecall_key *)job);
-}
-
-void
-makecall_key_end(struct makecall_key **key, bool told)
-{
-	struct makecall_key *k = *key;
-
-	*key = NULL;
-	if (k == NULL)
-		return;
-	/* what a process that closes answers is not sent any more */
-	if (!told || k->api->closing) {
-		free(k);
-		return;
-	}
-	k->job.apply = apply_forget;
-	k->job.done = done_forget;
-	turn_submit(k->api->turn, &k->job);
-}
-
 void
 makecall_reply(struct http_request *req, struct api_answer *answer,
     const struct account_rate *rate)
 {
-	const bool told = http_request_has_client(req);
-
 	if (rate != NULL)
 		api_add_rate_headers(req, rate);
+	makecall_keys_release(&answer->given_up, req);
 	api_reply(req, answer);
-	makecall_key_end(&answer->given_up, told);
 }
 
 /* What the record says. */
@@ -188,7 +130,8 @@ tell_record(struct makecall *makecall)
 	answer.replayed = makecall->replayed;
 	if (makecall->has_idempotency &&
 	    makecall->answer.state == IDEMPOTENCY_GIVEN_UP)
-		answer.given_up = key_new(makecall);
+		answer.given_up = makecall_keys_new(makecall->api,
+		    &makecall->idempotency, makecall->answer.call_id);
 	makecall_tell(makecall, &answer);
 }
 

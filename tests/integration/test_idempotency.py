@@ -413,8 +413,8 @@ def test_under_way(own_asterisk, database, make_kaphila, sink):
 
 
 def test_given_up(own_asterisk, database, make_kaphila, sink):
-    """503 TELEPHONY_TIMEOUT frees the key: the next try is a new call, and
-    the one that was given up doesn't come back in its place."""
+    """503 TELEPHONY_TIMEOUT frees the key in a while: the next try then is a
+    new call, and the one that was given up doesn't come back in its place."""
     kaphila = make_kaphila(
         own_asterisk.media,
         database,
@@ -425,19 +425,64 @@ def test_given_up(own_asterisk, database, make_kaphila, sink):
     key = new_key()
     own_asterisk.media.freeze()
     given_up = [
-        refused(post(client, key, body), 503, "TELEPHONY_TIMEOUT")["callId"]
-        for _ in range(2)
+        refused(answer, 503, "TELEPHONY_TIMEOUT")["callId"]
+        for answer in (
+            post(client, key, body),
+            freed(lambda: post(client, key, body)),
+        )
     ]
     own_asterisk.media.thaw()
     for call_id in given_up:
         assert sink.wait(call_id, "call.ended", 60)["wasAnswered"] is False
-    first = post(client, key, body)
+    first = freed(lambda: post(client, key, body))
     call_id = made(first)["callId"]
     assert len({call_id, *given_up}) == 3
     replayed(post(client, key, body), first)
     client.post("/hangup", json={"callId": call_id})
     sink.wait(call_id, "call.ended")
     replayed(post(client, key, body), first)
+
+
+def freed(ask):
+    """Try until the answer isn't the one of a call that was given up: the key
+    is free some seconds after the first of these."""
+
+    def fresh():
+        answer = ask()
+        if "Idempotent-Replayed" in answer.headers:
+            refused(answer, 503, "TELEPHONY_TIMEOUT")
+            return None
+        return [answer]
+
+    return wait_until(fresh, "the key to be free", 60)[0]
+
+
+def test_given_up_and_killed(own_asterisk, database, make_kaphila, sink):
+    """All workers end in the moment in which one has told TELEPHONY_TIMEOUT:
+    the next tries are told of the same call, or make one when the key is free,
+    which it is however often workers end."""
+    kaphila = make_kaphila(
+        own_asterisk.media,
+        database,
+        {**PATIENT, "calls.originate_timeout_ms": 1000},
+    )
+    kaphila.allow_restarts()
+    api_key = kaphila.create_key(credits=2)
+    body = {"number": number("04"), "webhookUrl": sink.url}
+    key = new_key()
+    pids = [kaphila.pid(f"worker.{n}") for n in range(2)]
+    own_asterisk.media.freeze()
+    first = post(kaphila.api(api_key), key, body)
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    own_asterisk.media.thaw()
+    given_up = refused(first, 503, "TELEPHONY_TIMEOUT")["callId"]
+    second = freed(lambda: told(kaphila, api_key, key, body))
+    call_id = made(second)["callId"]
+    assert call_id != given_up
+    kaphila.api(api_key).post("/hangup", json={"callId": call_id})
+    for ended in (given_up, call_id):
+        sink.wait(ended, "call.ended", 60)
 
 
 def test_given_up_untold(own_asterisk, database, make_kaphila, sink):
@@ -460,15 +505,7 @@ def test_given_up_untold(own_asterisk, database, make_kaphila, sink):
     kaphila.signal(f"worker.{accepted_line[1]}")
     with pytest.raises(requests.RequestException):
         waiting.result(30)
-
-    def told():
-        return [
-            answer
-            for answer in tried(kaphila, api_key, key, body)
-            if answer.status_code != 409
-        ]
-
-    answer = wait_until(told, "another answer than 409", 60)[0]
+    answer = told(kaphila, api_key, key, body)
     assert answer.headers["Idempotent-Replayed"] == "true"
     timed_out = refused(answer, 503, "TELEPHONY_TIMEOUT")
     assert timed_out["callId"] == accepted_line[2]
@@ -485,6 +522,21 @@ def test_given_up_untold(own_asterisk, database, make_kaphila, sink):
     assert call_id != timed_out["callId"]
     kaphila.api(api_key).post("/hangup", json={"callId": call_id})
     sink.wait(call_id, "call.ended")
+
+
+def told(kaphila, api_key, key, body):
+    """Try until an answer tells what became of the call, neither that it is
+    under way, nor that a worker has just begun."""
+
+    def answer():
+        return [
+            answer
+            for answer in tried(kaphila, api_key, key, body)
+            if answer.status_code not in (409, 503)
+            or answer.json()["code"] == "TELEPHONY_TIMEOUT"
+        ]
+
+    return wait_until(answer, "an answer", 60)[0]
 
 
 def tried(kaphila, api_key, key, body):

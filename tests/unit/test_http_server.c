@@ -425,6 +425,82 @@ test_answers_to_nobody_are_counted(void **state)
 	assert_int_equal(stats.requests, 1);
 }
 
+/* Told of an answer's way: -1 not yet, else whether it left in full. */
+static void
+on_sent(void *arg, bool sent)
+{
+	int *told = arg;
+
+	assert_int_equal(*told, -1);
+	*told = sent;
+}
+
+static void
+test_sent_in_full(void **state)
+{
+	struct http_fixture *f = *state;
+	struct http_peer peer;
+	struct http_request *req = ask_late(f, &peer);
+	int told = -1;
+
+	peer_stop_reading(&peer);
+	http_reply_on_sent(req, on_sent, &told);
+	fixture_reply_sized(req, FIXTURE_LONG_BYTES);
+	for (unsigned i = 0; i < 20; i++)
+		(void)event_base_loop(f->base, EVLOOP_NONBLOCK);
+	assert_int_equal(told, -1);
+	peer_start_reading(&peer);
+	RUN_UNTIL(f->base, told != -1);
+	assert_int_equal(told, true);
+	/* the next answer on the connection is nobody's */
+	peer_send(&peer, "GET /echo HTTP/1.1\r\n" HOST "\r\n");
+	RUN_UNTIL(f->base, peer_status(&peer, 1) == 200);
+	peer_close(&peer);
+}
+
+static void
+test_sent_to_nobody(void **state)
+{
+	const struct linger linger = { .l_onoff = 1, .l_linger = 0 };
+	struct http_fixture *f = *state;
+	struct http_peer peer;
+	struct http_request *req = ask_late(f, &peer);
+	int told = -1;
+
+	assert_int_equal(setsockopt(peer.fd, SOL_SOCKET, SO_LINGER, &linger,
+	    sizeof(linger)), 0);
+	peer_close(&peer); /* with a reset */
+	http_reply_on_sent(req, on_sent, &told);
+	http_reply_error(req, 503, "DRAINING", "late");
+	RUN_UNTIL(f->base, told != -1);
+	assert_int_equal(told, false);
+}
+
+/* Of one that was answered in part, and of one whose answer comes later. */
+static void
+test_sent_by_a_server_that_ends(void **state)
+{
+	struct http_fixture *f = *state;
+	struct http_peer peers[2];
+	struct http_request *reqs[2];
+	int told[2] = { -1, -1 };
+
+	for (unsigned i = 0; i < 2; i++) {
+		reqs[i] = ask_late(f, &peers[i]);
+		peer_stop_reading(&peers[i]);
+		http_reply_on_sent(reqs[i], on_sent, &told[i]);
+	}
+	fixture_reply_sized(reqs[0], FIXTURE_LONG_BYTES);
+	(void)event_base_loop(f->base, EVLOOP_NONBLOCK);
+	http_server_free(&f->server);
+	assert_int_equal(told[0], false);
+	assert_int_equal(told[1], -1);
+	http_reply_error(reqs[1], 503, "DRAINING", "late");
+	assert_int_equal(told[1], false);
+	for (unsigned i = 0; i < 2; i++)
+		peer_close(&peers[i]);
+}
+
 /* ---- listeners ---- */
 
 static void
@@ -798,6 +874,9 @@ main(void)
 		TEST(test_headers_are_clean),
 		TEST(test_counters),
 		TEST(test_answers_to_nobody_are_counted),
+		TEST(test_sent_in_full),
+		TEST(test_sent_to_nobody),
+		TEST(test_sent_by_a_server_that_ends),
 		TEST(test_more_listeners),
 		TEST(test_bad_listeners),
 		TEST(test_full_server_waits),

@@ -236,29 +236,40 @@ test_only_its_call_settles_once(void **state)
 	create(txn, &id, CALL_1, NOW_MS);
 	assert_int_equal(settle(txn, &id, CALL_2, IDEMPOTENCY_MADE),
 	    -KAP_NOENT);
-	assert_int_equal(idempotency_forget(txn, &id, CALL_2), 0);
+	assert_int_equal(idempotency_told(txn, &id, CALL_1, NOW_MS), 0);
 	assert_int_equal(state_at(txn, &id, NOW_MS), IDEMPOTENCY_UNDER_WAY);
 	assert_int_equal(settle(txn, &id, CALL_1, IDEMPOTENCY_REFUSED), 0);
 	assert_int_equal(settle(txn, &id, CALL_1, IDEMPOTENCY_MADE),
 	    -KAP_NOENT);
-	assert_int_equal(idempotency_forget(txn, &id, CALL_1), 0);
+	assert_int_equal(idempotency_told(txn, &id, CALL_1, NOW_MS), 0);
 	assert_int_equal(state_at(txn, &id, NOW_MS), IDEMPOTENCY_REFUSED);
 	store_abort(&txn);
 }
 
+/* One who was told of a call that was given up has his key free in a while. */
 static void
-test_a_freed_key_leaves_nothing(void **state)
+test_a_told_key_is_free_soon(void **state)
 {
 	const struct idempotency_id id = make_id(KEY_ID, "k");
 	struct store_txn *txn = begin(state);
 
 	create(txn, &id, CALL_1, NOW_MS);
-	assert_int_equal(count(txn, STORE_IDEMPOTENCY), 1);
+	assert_int_equal(settle(txn, &id, CALL_1, IDEMPOTENCY_GIVEN_UP), 0);
+	assert_int_equal(idempotency_told(txn, &id, CALL_2, NOW_MS), 0);
+	assert_int_equal(state_at(txn, &id, NOW_MS), IDEMPOTENCY_GIVEN_UP);
+	assert_int_equal(idempotency_told(txn, &id, CALL_1, NOW_MS + 300),
+	    0);
+	/* who is told again has not longer to wait */
+	assert_int_equal(idempotency_told(txn, &id, CALL_1, NOW_MS + 500),
+	    0);
+	assert_int_equal(state_at(txn, &id, NOW_MS + 299),
+	    IDEMPOTENCY_GIVEN_UP);
+	assert_int_equal(state_at(txn, &id, NOW_MS + 300), -KAP_NOENT);
 	assert_int_equal(count(txn, STORE_IDEMPOTENCY_AGE), 1);
-	assert_int_equal(idempotency_forget(txn, &id, CALL_1), 0);
+	assert_int_equal(idempotency_prune(txn, NOW_MS + 300, 4), 1);
 	assert_int_equal(count(txn, STORE_IDEMPOTENCY), 0);
 	assert_int_equal(count(txn, STORE_IDEMPOTENCY_AGE), 0);
-	assert_int_equal(idempotency_forget(txn, &id, CALL_1), 0);
+	assert_int_equal(idempotency_told(txn, &id, CALL_1, NOW_MS), 0);
 	create(txn, &id, CALL_2, NOW_MS + 1);
 	assert_int_equal(settle(txn, &id, CALL_2, IDEMPOTENCY_MADE), 0);
 	store_abort(&txn);
@@ -301,7 +312,8 @@ test_what_is_given_up_never_was(void **state)
 	store_abort(&txn);
 	txn = begin(state);
 	assert_int_equal(state_at(txn, &id, NOW_MS), IDEMPOTENCY_UNDER_WAY);
-	assert_int_equal(idempotency_forget(txn, &id, CALL_1), 0);
+	assert_int_equal(settle(txn, &id, CALL_1, IDEMPOTENCY_GIVEN_UP), 0);
+	assert_int_equal(idempotency_told(txn, &id, CALL_1, NOW_MS), 0);
 	store_abort(&txn);
 	txn = begin(state);
 	assert_int_equal(settle(txn, &id, CALL_1, IDEMPOTENCY_MADE), 0);
@@ -636,7 +648,8 @@ test_a_damaged_record_is_replaced(void **state)
 
 	create(txn, &id, CALL_1, NOW_MS);
 	put_raw(txn, &id, (const uint8_t *)"x", 1);
-	assert_int_equal(idempotency_forget(txn, &id, CALL_1), -KAP_CORRUPT);
+	assert_int_equal(idempotency_told(txn, &id, CALL_1, NOW_MS),
+	    -KAP_CORRUPT);
 	create(txn, &id, CALL_2, NOW_MS + 1000);
 	assert_int_equal(settle(txn, &id, CALL_2, IDEMPOTENCY_MADE), 0);
 	/* the old one's end isn't the new one's */
@@ -648,8 +661,10 @@ test_a_damaged_record_is_replaced(void **state)
 	/* and the new one may be gone before it */
 	put_raw(txn, &id, (const uint8_t *)"x", 1);
 	create(txn, &id, CALL_1, NOW_MS + 2000);
-	assert_int_equal(idempotency_forget(txn, &id, CALL_1), 0);
-	assert_int_equal(idempotency_prune(txn, NOW_MS + 2 * KEEP_MS, 4), 1);
+	assert_int_equal(settle(txn, &id, CALL_1, IDEMPOTENCY_GIVEN_UP), 0);
+	assert_int_equal(idempotency_told(txn, &id, CALL_1, NOW_MS + 2000),
+	    0);
+	assert_int_equal(idempotency_prune(txn, NOW_MS + 2 * KEEP_MS, 4), 2);
 	assert_int_equal(count(txn, STORE_IDEMPOTENCY_AGE), 0);
 	store_abort(&txn);
 }
@@ -881,7 +896,7 @@ test_a_late_call_settles_nothing(void **state)
 	create_call(txn, "k", first);
 	assert_int_equal(step_call(txn, first, CALL_IN_TIMER), 0);
 	assert_int_equal(state_at(txn, &id, NOW_MS), IDEMPOTENCY_GIVEN_UP);
-	assert_int_equal(idempotency_forget(txn, &id, first), 0);
+	assert_int_equal(idempotency_told(txn, &id, first, NOW_MS), 0);
 	assert_int_equal(state_at(txn, &id, NOW_MS), -KAP_NOENT);
 	create_call(txn, "k", second);
 	assert_int_equal(step_call(txn, first, CALL_IN_ORIGINATE_OK), 0);
@@ -901,7 +916,8 @@ test_a_call_without_its_record(void **state)
 	char call_id[CALL_ID_SIZE];
 
 	create_call(txn, "k", call_id);
-	assert_int_equal(idempotency_forget(txn, &id, call_id), 0);
+	assert_int_equal(settle(txn, &id, call_id, IDEMPOTENCY_MADE), 0);
+	assert_int_equal(idempotency_prune(txn, INT64_MAX, 4), 1);
 	assert_int_equal(step_call(txn, call_id, CALL_IN_ORIGINATE_OK), 0);
 	assert_int_equal(state_at(txn, &id, NOW_MS), -KAP_NOENT);
 	store_abort(&txn);
@@ -997,7 +1013,7 @@ main(void)
 		cmocka_unit_test(test_hashes),
 		ON_STORE(test_all_fields_come_back),
 		ON_STORE(test_only_its_call_settles_once),
-		ON_STORE(test_a_freed_key_leaves_nothing),
+		ON_STORE(test_a_told_key_is_free_soon),
 		ON_STORE(test_api_keys_never_meet),
 		ON_STORE(test_room_for_new_ones),
 		ON_STORE(test_what_is_given_up_never_was),
