@@ -472,6 +472,18 @@ may_be_said(const struct sent *sent)
 	    dispatch_is_stream_read(dispatch, sent->slot));
 }
 
+/* What a call's history needs, should a phone ring twice all the same. */
+static void
+note_again(const struct sent *sent)
+{
+	if (sent->tries > 1 && dispatch_is_once(sent->kind))
+		log_info("a command that did not come off is said again",
+		    LOG_S("call", sent->call_id),
+		    LOG_S("command", call_command_name(sent->kind)),
+		    LOG_I("try", sent->tries),
+		    LOG_I("play", sent->play.ms));
+}
+
 static void
 send_item(struct dispatch *dispatch, const struct outbox_item *item)
 {
@@ -486,6 +498,7 @@ send_item(struct dispatch *dispatch, const struct outbox_item *item)
 		CRASH_POINT(command_before_send);
 	if (sent->kind == CALL_CMD_ORIGINATE)
 		sent->stats_trunk = stats_trunk(item->trunk);
+	note_again(sent);
 	if (!may_be_said(sent) || say_item(sent, item) != 0)
 		release(sent);
 }

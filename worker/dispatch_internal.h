@@ -92,6 +92,9 @@ bool dispatch_is_stream_read(const struct dispatch *dispatch, unsigned slot);
 void dispatch_sweep_init(struct dispatch *dispatch);
 void dispatch_sweep_deinit(struct dispatch *dispatch);
 
+/* Whether such a command may be said a second time only if it had no effect. */
+bool dispatch_is_once(enum call_command_kind kind);
+
 /* A probed command's time for late events is over. */
 void dispatch_probed(struct sent *sent);
 

@@ -39,11 +39,16 @@ struct left {
 
 /* --- what must be done once, and nobody knows whether it was said -------- */
 
+bool
+dispatch_is_once(enum call_command_kind kind)
+{
+	return kind == CALL_CMD_ORIGINATE || kind == CALL_CMD_PLAY;
+}
+
 static bool
 is_once(const struct command *command)
 {
-	return command->kind == CALL_CMD_ORIGINATE ||
-	    command->kind == CALL_CMD_PLAY;
+	return dispatch_is_once((enum call_command_kind)command->kind);
 }
 
 static void

@@ -10,6 +10,7 @@
 
 #include <event2/event.h>
 
+#include "shared/clock.h"
 #include "sim_bridge.h"
 #include "sim_call.h"
 #include "sim_event.h"
@@ -148,6 +149,18 @@ play_new(struct sim *sim, const struct sim_play_target *target,
 	return playback;
 }
 
+/* What a storm's reader looks up in the node's log. */
+static void
+note_twice(struct sim *sim, const struct sim_playback *playback)
+{
+	const int64_t now_ms = clock_wall_ms();
+
+	sim->totals.played_twice++;
+	(void)fprintf(stderr, "ari-sim: played again at %lld.%03d: %s %s\n",
+	    (long long)(now_ms / 1000), (int)(now_ms % 1000), playback->id,
+	    playback->media);
+}
+
 int
 sim_play_begin(struct sim *sim, const struct sim_play_target *target,
     const char *id, const char *media, struct sim_playback **playback_out)
@@ -169,7 +182,7 @@ sim_play_begin(struct sim *sim, const struct sim_play_target *target,
 	}
 	sim->totals.plays++;
 	if (sim_rung_count(sim->played, playback->id, "") > 1)
-		sim->totals.played_twice++;
+		note_twice(sim, playback);
 	for (at = list_of(playback); *at != NULL; at = &(*at)->next)
 		;
 	*at = playback;
