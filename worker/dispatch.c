@@ -7,9 +7,9 @@
  *                       ▼ again by dispatch_resume
  *              originate: PROBED: GET the channel ─┬─ there: settled
  *              play: likewise, the playback        └─ not there: 500 ms for
- *                       events still under way, then taken anew, unless one
- *                       has come: a phone must not ring twice, and nothing
- *                       is to be heard twice
+ *                       events still under way (a play: 3 s), then taken
+ *                       anew, unless one has come: a phone must not ring
+ *                       twice, and nothing is to be heard twice
  *              all else: taken anew, for saying it again does no harm
  *
  * Here is what happens to a command that this process took; taking up what

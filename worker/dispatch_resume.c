@@ -23,6 +23,12 @@
 #include "shared/stats.h"
 
 #define PROBE_EVENTS_MS 500 /* for what Asterisk has yet to send */
+/*
+ * …and to read: the last words of a process that is gone, behind others that
+ * Asterisk still carries out. It refuses an originate that it has already, but
+ * not a playback.
+ */
+#define PROBE_PLAY_MS 3000
 #define PROBE_READ_MS 20   /* …and for what is yet to be read */
 #define RESUME_PAGE 256
 #define PAGE_WAIT_MS 1
@@ -129,7 +135,9 @@ on_probe_reply(void *arg, int status, const char *body, size_t body_len)
 	(void)body;
 	(void)body_len;
 	if (status == 404) {
-		dispatch_wait_ms(sent, SENT_PROBED, PROBE_EVENTS_MS);
+		dispatch_wait_ms(sent, SENT_PROBED,
+		    sent->kind == CALL_CMD_PLAY ? PROBE_PLAY_MS :
+		    PROBE_EVENTS_MS);
 		return;
 	}
 	if (status < 200 || status > 299) {

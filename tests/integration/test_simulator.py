@@ -974,6 +974,53 @@ def test_control_command_lost(calls, name):
     assert calls.simulator.state()["totals"]["played_twice"] == 0
 
 
+@pytest.mark.simulator(play="300")
+def test_play_behind_a_late_reply(
+    simulator, database, make_kaphila, sink, tmp_path, monkeypatch
+):
+    """What a worker that is dead had said is still to be read by Asterisk,
+    which is busy with what that had said before: a sound is heard once."""
+    monkeypatch.setenv("KAPHILA_CRASH_DIR", str(tmp_path))
+    kaphila = make_kaphila(simulator, database, {**FAST, "http.workers": 1})
+    kaphila.allow_restarts()
+    calls = Calls(kaphila, simulator, sink)
+    worker = kaphila.pid("worker.0")
+    placed = [calls.place("10") for _ in range(2)]
+    for call_id in placed:
+        calls.wait(call_id, "recording.started")
+    late = simulator.fault("delay_replies", at="play", ms=2500)
+    with ThreadPoolExecutor(2) as pool:
+        for n, call_id in enumerate(placed):
+            if n == 1:
+                wait_until(lambda: simulator.fired(late) == 1, "the fault")
+                (tmp_path / "worker.command_bytes_left").touch()
+            # their answers are lost
+            pool.submit(play, kaphila.api(calls.client.key), call_id)
+    kaphila.wait_new_pid("worker.0", worker)
+    kaphila.wait_ready()
+
+    def lines():
+        """The connections on which commands are said."""
+        return [
+            connection["app"]
+            for connection in simulator.state()["connections"]
+            if "-control" in connection["app"]
+        ]
+
+    wait_until(lambda: len(lines()) == 1, lambda: f"one of {lines()}", 30)
+    for call_id in placed:
+        calls.wait(call_id, "playback.finished")
+    calls.hang_up()
+    calls.settle()
+    assert simulator.state()["totals"]["played_twice"] == 0
+    assert not list(invariants.play_faults(sink.events()))
+
+
+def play(client, call_id):
+    """/play of a sound."""
+    client.post("/play", json={"callId": call_id, "file": "hello-world"})
+
+
 @pytest.mark.parametrize(
     "name", ["drop_reply", "drop_request", "cut_commands", "a crash"]
 )

@@ -146,6 +146,8 @@ on_wait_over(evutil_socket_t fd, short what, void *arg)
 		mark_dirty(conn);
 	}
 	process(conn);
+	if (conn->is_left && !evtimer_pending(&conn->on_wait, NULL))
+		sim_conn_doom(conn);
 }
 
 void
@@ -273,6 +275,16 @@ on_conn_writable(evutil_socket_t fd, short what, void *arg)
 
 /* ---- bytes in ---- */
 
+/* Nobody is there any more, but what was read is carried out in its turn. */
+static void
+leave(struct sim_conn *conn)
+{
+	conn->is_left = true;
+	(void)event_del(conn->on_readable);
+	if (!evtimer_pending(&conn->on_wait, NULL))
+		sim_conn_doom(conn);
+}
+
 static void
 on_conn_readable(evutil_socket_t fd, short what, void *arg)
 {
@@ -284,7 +296,7 @@ on_conn_readable(evutil_socket_t fd, short what, void *arg)
 		process(conn);
 	} else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
 		process(conn);
-		sim_conn_doom(conn);
+		leave(conn);
 	}
 }
 

@@ -27,6 +27,7 @@ struct sim_conn {
 	bool doomed;   /* closes with this turn; no longer read */
 	bool closing;  /* closes when all is written */
 	bool silent;   /* takes and sends nothing, but stays */
+	bool is_left;  /* the peer has closed, …but a reply is delayed */
 	bool waiting;  /* for a reply that is delayed: nothing else is read */
 	int fd;
 	struct event *on_readable;
