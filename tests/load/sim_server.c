@@ -131,6 +131,14 @@ process(struct sim_conn *conn)
 		sim_http_input(conn);
 }
 
+/* What its peer has left: nothing, or the thaw and the timer come back to it. */
+static void
+end_if_done(struct sim_conn *conn)
+{
+	if (!conn->sim->frozen && !evtimer_pending(&conn->on_wait, NULL))
+		sim_conn_doom(conn);
+}
+
 /* ---- replies that wait ---- */
 
 static void
@@ -146,8 +154,8 @@ on_wait_over(evutil_socket_t fd, short what, void *arg)
 		mark_dirty(conn);
 	}
 	process(conn);
-	if (conn->is_left && !evtimer_pending(&conn->on_wait, NULL))
-		sim_conn_doom(conn);
+	if (conn->is_left)
+		end_if_done(conn);
 }
 
 void
@@ -233,7 +241,11 @@ flush_conn(struct sim_conn *conn)
 	if (conn->silent && !conn->doomed)
 		return;
 	if (!write_out(conn) && !conn->doomed) {
-		sim_conn_doom(conn); /* dirty again: it ends the next time */
+		if (conn->is_left && evtimer_pending(&conn->on_wait, NULL))
+			(void)evbuffer_drain(conn->out,
+			    evbuffer_get_length(conn->out));
+		else
+			sim_conn_doom(conn); /* dirty: ends the next time */
 	} else if (conn->doomed) {
 		unlink_conn(conn);
 		conn_free(conn);
@@ -281,8 +293,7 @@ leave(struct sim_conn *conn)
 {
 	conn->is_left = true;
 	(void)event_del(conn->on_readable);
-	if (!evtimer_pending(&conn->on_wait, NULL))
-		sim_conn_doom(conn);
+	end_if_done(conn);
 }
 
 static void
