@@ -7,9 +7,9 @@
  *                       ▼ again by dispatch_resume
  *              originate: PROBED: GET the channel ─┬─ there: settled
  *              play: likewise, the playback        └─ not there: 500 ms for
- *                       events still under way (a play: 3 s), then taken
- *                       anew, unless one has come: a phone must not ring
- *                       twice, and nothing is to be heard twice
+ *                       events still under way (a play: 3 s since it was
+ *                       said), then taken anew, unless one has come: a phone
+ *                       must not ring twice, nothing is to be heard twice
  *              all else: taken anew, for saying it again does no harm
  *
  * Here is what happens to a command that this process took; taking up what
@@ -477,7 +477,7 @@ static void
 note_again(const struct sent *sent)
 {
 	if (sent->tries > 1 && dispatch_is_once(sent->kind))
-		log_info("a command that did not come off is said again",
+		log_info("a command that did not come off is said now",
 		    LOG_S("call", sent->call_id),
 		    LOG_S("command", call_command_name(sent->kind)),
 		    LOG_I("try", sent->tries),
@@ -498,9 +498,10 @@ send_item(struct dispatch *dispatch, const struct outbox_item *item)
 		CRASH_POINT(command_before_send);
 	if (sent->kind == CALL_CMD_ORIGINATE)
 		sent->stats_trunk = stats_trunk(item->trunk);
-	note_again(sent);
 	if (!may_be_said(sent) || say_item(sent, item) != 0)
 		release(sent);
+	else
+		note_again(sent);
 }
 
 void

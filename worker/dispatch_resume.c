@@ -24,9 +24,9 @@
 
 #define PROBE_EVENTS_MS 500 /* for what Asterisk has yet to send */
 /*
- * …and to read: the last words of a process that is gone, behind others that
- * Asterisk still carries out. It refuses an originate that it has already, but
- * not a playback.
+ * …and to read, since it was said: the last words of a process that is gone,
+ * behind others that Asterisk still carries out. It refuses an originate whose
+ * channel it has, but no playback.
  */
 #define PROBE_PLAY_MS 3000
 #define PROBE_READ_MS 20   /* …and for what is yet to be read */
@@ -127,6 +127,18 @@ dispatch_probed(struct sent *sent)
 		dispatch_wait_ms(sent, SENT_PROBED, PROBE_READ_MS);
 }
 
+/* For what may come of it after all. */
+static int
+probe_wait_ms(const struct sent *sent)
+{
+	const int64_t left_ms = sent->taken_ms + PROBE_PLAY_MS -
+	    clock_deadline_ms();
+
+	if (sent->kind != CALL_CMD_PLAY || left_ms < PROBE_EVENTS_MS)
+		return PROBE_EVENTS_MS;
+	return left_ms < PROBE_PLAY_MS ? (int)left_ms : PROBE_PLAY_MS;
+}
+
 static void
 on_probe_reply(void *arg, int status, const char *body, size_t body_len)
 {
@@ -135,9 +147,7 @@ on_probe_reply(void *arg, int status, const char *body, size_t body_len)
 	(void)body;
 	(void)body_len;
 	if (status == 404) {
-		dispatch_wait_ms(sent, SENT_PROBED,
-		    sent->kind == CALL_CMD_PLAY ? PROBE_PLAY_MS :
-		    PROBE_EVENTS_MS);
+		dispatch_wait_ms(sent, SENT_PROBED, probe_wait_ms(sent));
 		return;
 	}
 	if (status < 200 || status > 299) {
