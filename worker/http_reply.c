@@ -45,8 +45,11 @@ http_reply_on_sent(struct http_request *req, http_sent_fn *fn, void *arg)
 static void
 tell_unsent(struct http_request *req)
 {
-	if (req->on_sent != NULL)
-		req->on_sent(req->on_sent_arg, false);
+	http_sent_fn *on_sent = req->on_sent;
+
+	req->on_sent = NULL;
+	if (on_sent != NULL)
+		on_sent(req->on_sent_arg, false);
 }
 
 static bool
@@ -167,6 +170,7 @@ reply_out_of_memory(struct http_request *req)
 	static const char text[] = "{\"success\":false,"
 	    "\"error\":\"Out of memory\",\"code\":\"INTERNAL_ERROR\"}";
 
+	tell_unsent(req); /* this is not the answer that was meant */
 	http_reply_text(req, 500, JSON_TYPE, text, sizeof(text) - 1);
 }
 

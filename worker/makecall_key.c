@@ -76,15 +76,16 @@ apply_told(struct turn_job *job, struct store_txn *txn)
 {
 	struct makecall_keys *keys = (struct makecall_keys *)job;
 	struct given_up *key;
-	int rc = 0;
+	int rc;
 
 	STAILQ_FOREACH(key, &keys->list, entry) {
 		rc = idempotency_told(txn, &key->id, key->call_id,
 		    keys->free_ms);
-		if (rc != 0)
-			break;
+		/* one that can't be read is free as it is */
+		if (rc != 0 && rc != -KAP_CORRUPT)
+			return rc;
 	}
-	return rc;
+	return 0;
 }
 
 static void

@@ -1,8 +1,12 @@
 /*
  * The Idempotency-Keys of calls that were given up. Such a key is free for the
  * next try, which makes a second call, a while after a client was told of the
- * first: that is, after its TCP took the whole answer. Until then the next try
- * is told of the first call again, whatever becomes of this process.
+ * first: that is, after the whole answer has left this process. Until then the
+ * next try is told of the first call again, whatever becomes of the process.
+ *
+ * What has left may still be lost: of a client whose network broke, and who
+ * tries again only later than this, nobody here can tell that it heard nothing.
+ * Where the store is tight, the hold is shorter (idempotency_prune).
  */
 #ifndef KAP_MAKECALL_KEY_H
 #define KAP_MAKECALL_KEY_H

@@ -458,9 +458,9 @@ def freed(ask):
 
 
 def test_given_up_and_killed(own_asterisk, database, make_kaphila, sink):
-    """All workers end in the moment in which one has told TELEPHONY_TIMEOUT:
-    the next tries are told of the same call, or make one when the key is free,
-    which it is however often workers end."""
+    """All workers end when one has told TELEPHONY_TIMEOUT: the key is free all
+    the same, in a while, for that it was told is in the store. (That it is not
+    free before it was told is test_makecall_key.c's.)"""
     kaphila = make_kaphila(
         own_asterisk.media,
         database,

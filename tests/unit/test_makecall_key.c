@@ -107,6 +107,20 @@ held(const struct bench *bench, int64_t in_ms)
 	return count;
 }
 
+/* Deadline clock. */
+static int64_t
+free_at(const struct bench *bench, unsigned n)
+{
+	struct idempotency record;
+	struct store_txn *txn;
+
+	assert_int_equal(store_begin_read(bench->store.store, &txn), 0);
+	assert_int_equal(idempotency_find(txn, &bench->ids[n], 0, &record),
+	    0);
+	store_end_read(&txn);
+	return record.expires_ms;
+}
+
 static struct makecall_keys *
 key_of(struct bench *bench, unsigned n)
 {
@@ -134,12 +148,14 @@ static void
 test_free_in_a_while(void **state)
 {
 	struct bench *bench = *state;
+	const int64_t begun_ms = clock_deadline_ms();
 
 	answer(bench, 10);
 	turn_flush(bench->api.turn); /* of whatever there is now */
 	assert_int_equal(held(bench, HOUR_MS), KEYS);
 	RUN_UNTIL(bench->api.base, held(bench, MAKECALL_KEY_HELD_MS) == 0);
 	RUN_UNTIL(bench->api.base, peer_status(&bench->peer, 0) == 200);
+	assert_true(free_at(bench, 0) >= begun_ms + MAKECALL_KEY_HELD_MS);
 }
 
 /* A client that takes its time is told when it has all of it, not before. */
