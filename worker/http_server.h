@@ -189,9 +189,8 @@ void http_reply_add_header(struct http_request *req, const char *name,
 /*
  * Have `fn` called once, when the answer's way is over: with true when all of
  * it has left for the client and is the kernel's, with false when it never
- * will. For one function only, and before http_reply_*; may be called back in
- * there. Without an answer it is called by none, also not by
- * http_server_free.
+ * will. For one function only, and before http_reply_*, from inside of which
+ * it may be called. A request that is not answered yet calls none.
  */
 typedef void http_sent_fn(void *arg, bool sent);
 void http_reply_on_sent(struct http_request *req, http_sent_fn *fn,

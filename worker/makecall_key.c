@@ -81,7 +81,7 @@ apply_told(struct turn_job *job, struct store_txn *txn)
 	STAILQ_FOREACH(key, &keys->list, entry) {
 		rc = idempotency_told(txn, &key->id, key->call_id,
 		    keys->free_ms);
-		/* one that can't be read is free as it is */
+		/* one that can't be read stays, and holds up no other */
 		if (rc != 0 && rc != -KAP_CORRUPT)
 			return rc;
 	}
