@@ -11,8 +11,15 @@ import psycopg2
 
 from . import paths
 
-# Tests need no durability, and two cores are few.
-SETTINGS = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
+# Tests need no durability, and two cores are few. Nor do they need vacuum: its
+# worker belongs to no role, so that while one works in a database, none but a
+# superuser can drop that WITH (FORCE).
+SETTINGS = (
+    "fsync=off",
+    "synchronous_commit=off",
+    "full_page_writes=off",
+    "autovacuum=off",
+)
 _numbers = itertools.count(1)
 
 
