@@ -58,7 +58,7 @@ def store_dump(kaphila):
         capture_output=True,
         text=True,
         timeout=60,
-        env=sanitizer.environment(kaphila.sanitizer_dir),
+        env=sanitizer.environment(kaphila.sanitizer_dir, leaks=False),
         check=False,
     )
     assert done.returncode == 0, f"store-dump: {done.stdout}{done.stderr}"

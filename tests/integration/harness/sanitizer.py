@@ -10,13 +10,15 @@ import os
 import re
 
 
-def environment(folder):
-    """os.environ with the sanitizers' reports sent to `folder`."""
+def environment(folder, leaks=True):
+    """os.environ with the sanitizers' reports sent to `folder`. To look for
+    leaks takes a program longer than to begin and end: not worth it for one
+    of the tests' own that runs again and again."""
     env = dict(os.environ)
     env["ASAN_OPTIONS"] = ":".join(
         (
             "halt_on_error=1",
-            "detect_leaks=1",
+            f"detect_leaks={int(leaks)}",
             "detect_stack_use_after_return=1",
             "strict_string_checks=1",
             "disable_coredump=1",
