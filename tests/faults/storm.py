@@ -74,6 +74,12 @@ EXPECTED_ERRORS = (
 SPARE_FDS = {"worker": 8, "webhookd": 70, "recorder": 4}
 
 
+# As the kernel counts them (include/net/tcp_states.h).
+TCP_STATES = ("", "established", "syn-sent", "syn-received", "fin-wait-1",
+              "fin-wait-2", "time-wait", "closed", "close-wait", "last-ack",
+              "listen", "closing")
+
+
 def say(text):
     """A line of progress."""
     print(text, flush=True)
@@ -87,6 +93,26 @@ def open_files(pid):
             found[re.sub(r"[:(].*", "", os.readlink(entry.path))] += 1
         except FileNotFoundError:
             pass  # that of the look itself, or just closed
+    return found
+
+
+def tcp_sockets(pid):
+    """What a process's TCP sockets are: {"LOCAL-REMOTE STATE": how many}, with
+    the ephemeral ports left out, so that those of one purpose count as one."""
+    low, high = map(int, Path(
+        "/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+    own = {
+        os.readlink(entry.path)[8:-1]
+        for entry in os.scandir(f"/proc/{pid}/fd")
+        if os.readlink(entry.path).startswith("socket:[")
+    }
+    found = Counter()
+    lines = Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]
+    for fields in map(str.split, lines):
+        if fields[9] in own:
+            ports = [int(end.rpartition(":")[2], 16) for end in fields[1:3]]
+            ends = ["*" if low <= n <= high else str(n) for n in ports]
+            found[f"{'-'.join(ends)} {TCP_STATES[int(fields[3], 16)]}"] += 1
     return found
 
 
@@ -255,7 +281,8 @@ class Storm:
             now = descriptors(self.node)
             return [
                 f"{name} has {now[name].total()} descriptors, had "
-                f"{had.total()}; more are {dict(now[name] - had)}"
+                f"{had.total()}; more are {dict(now[name] - had)}; its TCP "
+                f"sockets: {dict(tcp_sockets(self.node.pid(name)))}"
                 for name, had in before.items()
                 if now[name].total() - had.total()
                 > SPARE_FDS.get(name.split(".")[0], 0)
