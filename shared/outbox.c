@@ -196,8 +196,8 @@ copy_words(struct store_txn *txn, struct outbox_item *item)
 }
 
 int
-outbox_take(struct store_txn *txn, const char *call_id, unsigned slot,
-    uint32_t generation, int64_t now_ms, struct outbox_item *item_out)
+outbox_take(struct store_txn *txn, const char *call_id,
+    const struct outbox_taker *taker, struct outbox_item *item_out)
 {
 	struct command *command = &item_out->command;
 	int rc = find_head(txn, call_id, command);
@@ -213,10 +213,12 @@ outbox_take(struct store_txn *txn, const char *call_id, unsigned slot,
 	if (rc != 0)
 		return rc;
 	command->state = COMMAND_SENT;
-	command->slot = (uint8_t)slot;
-	command->generation = generation;
+	command->slot = (uint8_t)taker->slot;
+	command->generation = taker->generation;
+	command->connection = command->kind == CALL_CMD_ORIGINATE ?
+	    taker->originate_connection : taker->control_connection;
 	command->tries++;
-	command->taken_ms = now_ms;
+	command->taken_ms = taker->now_ms;
 	return put_command(txn, call_id, command);
 }
 

@@ -38,6 +38,9 @@ struct command {
 	int64_t taken_ms; /* SENT: deadline clock */
 	int64_t queued_ms; /* wall clock; 0: by an older program */
 	struct call_play_id play; /* PLAY, PLAY_STOP */
+	/* SENT: the number of the connection it goes by; 0: one without */
+	uint32_t connection;
+	uint32_t reserved;
 };
 
 /* A command that was taken, with all that it takes to say it. */
@@ -74,6 +77,15 @@ KAP_MUST_USE int outbox_append(struct store_txn *txn, struct call *call,
 KAP_MUST_USE int outbox_drop_waiting(struct store_txn *txn,
     struct call *call);
 
+/* Who takes a command, and by which connections he would say it. */
+struct outbox_taker {
+	unsigned slot;
+	uint32_t generation;
+	uint32_t originate_connection;
+	uint32_t control_connection; /* for all but originates */
+	int64_t now_ms; /* deadline clock */
+};
+
 /*
  * Take the head of a call's outbox, if it waits and may be said now (a
  * channel goes into its bridge only once it is in Stasis; what an ended call
@@ -83,8 +95,7 @@ KAP_MUST_USE int outbox_drop_waiting(struct store_txn *txn,
  * is under way or not ready; -KAP_FULL, -KAP_IO, -KAP_CORRUPT.
  */
 KAP_MUST_USE int outbox_take(struct store_txn *txn, const char *call_id,
-    unsigned slot, uint32_t generation, int64_t now_ms,
-    struct outbox_item *item_out);
+    const struct outbox_taker *taker, struct outbox_item *item_out);
 
 /*
  * Remove a command that Asterisk has answered, with its reference. One that

@@ -23,6 +23,7 @@
 #include <cjson/cJSON.h>
 #include <event2/event.h>
 #include <event2/event_struct.h>
+#include <event2/util.h>
 
 #include "ari_connect.h"
 #include "ari_transport.h"
@@ -52,6 +53,10 @@ struct ari_command_link {
 	const struct config *config;
 	const struct ari_command_ops *ops;
 	void *ctx;
+	int slot;
+	const char *lane;
+	uint32_t connection; /* the number of the last one */
+	char app[ARI_APP_SIZE]; /* …and its name */
 	enum link_state state;
 	struct link_transport ws;
 	struct link_transport http;
@@ -220,6 +225,17 @@ on_doom(evutil_socket_t fd, short what, void *arg)
 }
 
 static void
+name_connection(struct ari_command_link *link)
+{
+	do {
+		evutil_secure_rng_get_bytes(&link->connection,
+		    sizeof(link->connection));
+	} while (link->connection == 0);
+	ari_url_connection_name(link->app, link->config->node.id, link->slot,
+	    link->lane, link->connection);
+}
+
+static void
 on_due(evutil_socket_t fd, short what, void *arg)
 {
 	struct ari_command_link *link = arg;
@@ -228,7 +244,8 @@ on_due(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	link->state = LINK_CONNECTING;
 	link->by = &link->ws;
-	link->ws.kind->connect(link->ws.transport);
+	name_connection(link);
+	link->ws.kind->connect(link->ws.transport, link->app);
 }
 
 /* ---- the first question ---- */
@@ -325,7 +342,7 @@ on_transport_deaf(void *ctx)
 	finish_all(link, 0); /* our own question */
 	link->state = LINK_CONNECTING;
 	link->by = &link->http;
-	link->http.kind->connect(link->http.transport);
+	link->http.kind->connect(link->http.transport, link->app);
 }
 
 static void
@@ -362,11 +379,10 @@ release(struct ari_command_link *link)
 
 static void
 open_transport(struct ari_command_link *link, struct link_transport *one,
-    const struct ari_transport *kind, const struct ari_address *address,
-    const char *app)
+    const struct ari_transport *kind, const struct ari_address *address)
 {
 	one->kind = kind;
-	one->transport = kind->open(link->base, link->config, address, app,
+	one->transport = kind->open(link->base, link->config, address,
 	    &transport_ops, link);
 }
 
@@ -378,7 +394,6 @@ ari_command_open(struct ari_command_link **link_out, struct event_base *base,
 	static const struct timeval at_once;
 	struct ari_command_link *link;
 	struct ari_address address;
-	char app[ARI_APP_SIZE];
 
 	*link_out = NULL;
 	if (ari_url_parse(config->asterisk.url, &address, msg) != 0)
@@ -390,13 +405,14 @@ ari_command_open(struct ari_command_link **link_out, struct event_base *base,
 	link->config = config;
 	link->ops = ops;
 	link->ctx = ctx;
+	link->slot = slot;
+	link->lane = lane;
 	link->by = &link->ws;
 	link->pending = calloc(ARI_COMMANDS_MAX, sizeof(*link->pending));
 	link->on_due = evtimer_new(base, on_due, link);
 	link->on_doom = event_new(base, -1, 0, on_doom, link);
-	ari_url_app_name(app, config->node.id, slot, lane);
-	open_transport(link, &link->ws, &ari_transport_ws, &address, app);
-	open_transport(link, &link->http, &ari_transport_http, &address, app);
+	open_transport(link, &link->ws, &ari_transport_ws, &address);
+	open_transport(link, &link->http, &ari_transport_http, &address);
 	if (link->pending == NULL || link->on_due == NULL ||
 	    link->on_doom == NULL || link->ws.transport == NULL ||
 	    link->http.transport == NULL ||
@@ -425,6 +441,13 @@ bool
 ari_command_is_up(const struct ari_command_link *link)
 {
 	return link->state == LINK_UP;
+}
+
+uint32_t
+ari_command_connection(const struct ari_command_link *link)
+{
+	return link->state == LINK_UP && link->by == &link->ws ?
+	    link->connection : 0;
 }
 
 unsigned

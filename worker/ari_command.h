@@ -64,8 +64,9 @@ typedef void (*ari_command_cb)(void *arg, int status, const char *body,
  *
  * base    borrowed until ari_command_close
  * config  borrowed likewise; its `asterisk` part is read anew at each use
- * slot    the worker's; with node and lane it makes the link's app name
- * lane    "originate" or "control"; borrowed likewise
+ * slot    the worker's; with node, lane and a number drawn for each connection
+ *         it makes that one's app name
+ * lane    ARI_LANE_ORIGINATE or ARI_LANE_CONTROL (ari_url.h); borrowed likewise
  * ops     borrowed likewise; first called from the loop
  * msg     why asterisk.url can't be used
  *
@@ -84,6 +85,14 @@ void ari_command_close(struct ari_command_link **link);
 
 /* Whether commands are taken now. */
 bool ari_command_is_up(const struct ari_command_link *link);
+
+/*
+ * The number of the connection by which commands go now. Asterisk works off
+ * what comes over it one by one, so a reply also tells that all that was sent
+ * before is through; and its app (ari_url_connection_name) goes behind the
+ * last. 0 while the link is down, and over HTTP, where nothing of this holds.
+ */
+uint32_t ari_command_connection(const struct ari_command_link *link);
 
 /* Requests whose replies have not come yet. */
 unsigned ari_command_in_flight(const struct ari_command_link *link);

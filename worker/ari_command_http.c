@@ -304,7 +304,7 @@ write_authorization(struct http_transport *http)
 }
 
 static void
-http_connect(void *transport)
+http_connect(void *transport, const char *app)
 {
 	struct http_transport *http = transport;
 	const struct http_client_options options = {
@@ -314,6 +314,7 @@ http_connect(void *transport)
 		.user_agent = http->app, /* tells the lanes apart */
 	};
 
+	(void)snprintf(http->app, sizeof(http->app), "%s", app);
 	http->state = HTTP_CONNECTING;
 	write_authorization(http);
 	http->client = http_client_new(http->base, &options);
@@ -392,8 +393,8 @@ http_close(void *transport)
 
 static void *
 http_open(struct event_base *base, const struct config *config,
-    const struct ari_address *address, const char *app,
-    const struct ari_transport_ops *ops, void *link)
+    const struct ari_address *address, const struct ari_transport_ops *ops,
+    void *link)
 {
 	struct http_transport *http = calloc(1, sizeof(*http));
 
@@ -404,7 +405,6 @@ http_open(struct event_base *base, const struct config *config,
 	http->ops = ops;
 	http->link = link;
 	write_root(http, address);
-	(void)snprintf(http->app, sizeof(http->app), "%s", app);
 	STAILQ_INIT(&http->waiting);
 	STAILQ_INIT(&http->begun);
 	http->on_turn = event_new(base, -1, 0, on_turn, http);

@@ -41,6 +41,10 @@
 #define IOVECS 16
 #define ANYBODY "requests?" /* the ping behind the first request */
 
+/* Its number is nobody's: whatever comes is a sign of life, and no more. */
+static const char life_request[] = "{\"type\":\"RESTRequest\","
+    "\"request_id\":\"0\",\"method\":\"GET\",\"uri\":\"asterisk/ping\"}";
+
 enum ws_state { WS_DOWN, WS_CONNECTING, WS_UP };
 
 struct ws_transport {
@@ -475,16 +479,30 @@ on_connected(void *arg, int fd, const char *reason)
 }
 
 static void
-ws_connect(void *transport)
+ws_connect(void *transport, const char *app)
 {
 	struct ws_transport *ws = transport;
 
+	(void)snprintf(ws->app, sizeof(ws->app), "%s", app);
 	ws->state = WS_CONNECTING;
 	ws->connect = ari_connect_begin(ws->base, &ws->address, ws->config,
 	    ws->app, 0, ws->config->asterisk.command_timeout_ms, on_connected,
 	    ws);
 	if (ws->connect == NULL)
 		doom(ws, "out of memory");
+}
+
+/*
+ * By a request, where there is somebody to answer it: a thread of Asterisk's
+ * that can't answer a ping, for the connection broke, waits for ever and keeps
+ * the connection's app (res_http_websocket.c, seen in 22.10 once an Asterisk
+ * that had stood still went on).
+ */
+static int
+ask_for_life(struct ws_transport *ws)
+{
+	return ws->answered ? frame_message(ws, WSLAY_TEXT_FRAME, life_request) :
+	    frame_message(ws, WSLAY_PING, "");
 }
 
 static void
@@ -502,7 +520,7 @@ on_ping_due(evutil_socket_t fd, short what, void *arg)
 		return;
 	}
 	ws->unanswered++;
-	if (frame_message(ws, WSLAY_PING, "") != 0)
+	if (ask_for_life(ws) != 0)
 		doom(ws, "out of memory");
 	wait_for_ping(ws);
 }
@@ -525,8 +543,8 @@ ws_close(void *transport)
 
 static void *
 ws_open(struct event_base *base, const struct config *config,
-    const struct ari_address *address, const char *app,
-    const struct ari_transport_ops *ops, void *link)
+    const struct ari_address *address, const struct ari_transport_ops *ops,
+    void *link)
 {
 	struct ws_transport *ws = calloc(1, sizeof(*ws));
 
@@ -535,7 +553,6 @@ ws_open(struct event_base *base, const struct config *config,
 	ws->base = base;
 	ws->config = config;
 	ws->address = *address;
-	(void)snprintf(ws->app, sizeof(ws->app), "%s", app);
 	ws->ops = ops;
 	ws->link = link;
 	ws->fd = -1;

@@ -52,14 +52,17 @@ struct ari_transport_ops {
 
 struct ari_transport {
 	const char *name; /* "WebSocket" */
-	/* NULL when out of memory. Copies `address` and `app`. */
+	/* NULL when out of memory. Copies `address`. */
 	void *(*open)(struct event_base *base, const struct config *config,
-	    const struct ari_address *address, const char *app,
+	    const struct ari_address *address,
 	    const struct ari_transport_ops *ops, void *link);
 	/* Drop and free. No more callbacks, but for those of drop. */
 	void (*close)(void *transport);
-	/* Begin to connect, once dropped; `connected` or `lost` follows. */
-	void (*connect)(void *transport);
+	/*
+	 * Begin to connect, once dropped; `connected` or `lost` follows.
+	 * Copies `app`, the connection's name.
+	 */
+	void (*connect)(void *transport, const char *app);
 	/*
 	 * Give up the connection, if there is one, and all requests: a request
 	 * that can't be told by its mark gets a `reply`. Not from inside

@@ -84,6 +84,15 @@ ari_url_app_name(char out[ARI_APP_SIZE], int64_t node, int slot,
 	    slot, lane != NULL ? "-" : "", lane != NULL ? lane : "");
 }
 
+void
+ari_url_connection_name(char out[ARI_APP_SIZE], int64_t node, int slot,
+    const char *lane, uint32_t connection)
+{
+	(void)snprintf(out, ARI_APP_SIZE,
+	    "kaphila-%" PRId64 "-%d-%s-%08" PRIx32, node, slot, lane,
+	    connection);
+}
+
 static bool
 is_unreserved(unsigned char c)
 {

@@ -14,7 +14,7 @@
 #include "shared/config.h"
 #include "shared/errors.h"
 
-#define ARI_APP_SIZE 64  /* "kaphila-<node>-<slot>-<lane>", NUL included */
+#define ARI_APP_SIZE 64  /* "kaphila-<node>-<slot>-…", NUL included */
 #define ARI_URI_MAX 4096 /* longest path and query, NUL included */
 
 /* Where Asterisk listens. */
@@ -44,6 +44,20 @@ KAP_MUST_USE int ari_url_parse(const char *url, struct ari_address *out,
  */
 void ari_url_app_name(char out[ARI_APP_SIZE], int64_t node, int slot,
     const char *lane);
+
+/* The lanes of the command links. */
+#define ARI_LANE_ORIGINATE "originate"
+#define ARI_LANE_CONTROL "control"
+
+/*
+ * The name of the app of one connection of a command link: of no other, so
+ * that what Asterisk still has of one that is gone can be asked for
+ * (command_fence.h).
+ *
+ * connection  a number drawn for it (ari_command_connection)
+ */
+void ari_url_connection_name(char out[ARI_APP_SIZE], int64_t node, int slot,
+    const char *lane, uint32_t connection);
 
 /*
  * A path and its query, built piece by piece:

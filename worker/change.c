@@ -136,11 +136,16 @@ static int
 take(struct store_txn *txn, const struct change_maker *maker,
     const char *call_id, struct change *change)
 {
+	const struct outbox_taker taker = {
+		.slot = maker->slot,
+		.generation = maker->generation,
+		.originate_connection = maker->originate_connection,
+		.control_connection = maker->control_connection,
+		.now_ms = clock_deadline_ms(),
+	};
 	int rc;
 
-	while ((rc = outbox_take(txn, call_id, maker->slot,
-	            maker->generation, clock_deadline_ms(),
-	            &change->item)) == 0) {
+	while ((rc = outbox_take(txn, call_id, &taker, &change->item)) == 0) {
 		if (is_unwanted_originate(&change->item))
 			rc = refuse_unwanted(txn, maker, change);
 		else if (!is_void(&change->item))

@@ -17,6 +17,8 @@
 struct change_maker {
 	unsigned slot;
 	uint32_t generation;
+	uint32_t originate_connection; /* the links' (ari_command_connection) */
+	uint32_t control_connection;
 	unsigned node;
 	int64_t originate_timeout_ms;
 	int64_t trunk_timeout_ms;  /* these four are trunk_state.h's */

@@ -5,11 +5,13 @@
  *                       │ no, not now        └─▶ LATER ──1 s──▶ taken anew
  *                       │ link lost, no reply: forgotten here, and found
  *                       ▼ again by dispatch_resume
- *              originate: PROBED: GET the channel ─┬─ there: settled
- *              play: likewise, the playback        └─ not there: 500 ms for
- *                       events still under way (a play: 3 s since it was
- *                       said), then taken anew, unless one has come: a phone
- *                       must not ring twice, nothing is to be heard twice
+ *              originate: GET the channel ─┬─ there: settled
+ *              play: likewise, the         └─ not there: once Asterisk is
+ *                       playback                through with the connection
+ *                       (command_fence.h), GET it again; still not there:
+ *                       PROBED, 500 ms for events still under way, then taken
+ *                       anew, unless one has come: a phone must not ring
+ *                       twice, nothing is to be heard twice
  *              all else: taken anew, for saying it again does no harm
  *
  * Here is what happens to a command that this process took; taking up what
@@ -71,6 +73,8 @@ dispatch_sent_new(struct dispatch *dispatch, const char call_id[CALL_ID_SIZE],
 	sent->play = command->play;
 	sent->tries = command->tries;
 	sent->slot = slot;
+	sent->taker_slot = command->slot;
+	sent->connection = command->connection;
 	sent->seq = command->seq;
 	sent->taken_ms = command->taken_ms;
 	memcpy(sent->call_id, call_id, sizeof(sent->call_id));
@@ -96,6 +100,7 @@ dispatch_sent_free(struct sent *sent)
 	if (sent->listed)
 		(void)tdelete(sent, &dispatch->sent, compare_sent);
 	dispatch->sent_count--;
+	command_fence_cancel(&sent->fence);
 	if (sent->timer != NULL)
 		event_free(sent->timer);
 	free(sent);
@@ -411,8 +416,8 @@ on_reply(void *arg, int status, const char *body, size_t body_len)
 	dispatch_submit(sent, dispatch_apply_settle);
 }
 
-static struct ari_command_link *
-lane_for(const struct dispatch *dispatch, enum call_command_kind kind)
+struct ari_command_link *
+dispatch_lane(const struct dispatch *dispatch, enum call_command_kind kind)
 {
 	return kind == CALL_CMD_ORIGINATE ? *dispatch->options.originate :
 	    *dispatch->options.control;
@@ -444,8 +449,8 @@ say_item(struct sent *sent, const struct outbox_item *item)
 	rc = ari_say(item, config, app, &request);
 	if (rc != 0)
 		return rc;
-	rc = ari_command_send(lane_for(dispatch, sent->kind), request.method,
-	    request.uri.text, NULL, request.body,
+	rc = ari_command_send(dispatch_lane(dispatch, sent->kind),
+	    request.method, request.uri.text, NULL, request.body,
 	    reply_limit_ms(config, sent->kind), on_reply, sent);
 	if (sent->kind == CALL_CMD_ORIGINATE)
 		CRASH_POINT(originate_said);
@@ -467,6 +472,10 @@ may_be_said(const struct sent *sent)
 {
 	const struct dispatch *dispatch = sent->dispatch;
 
+	/* whoever looks for it later asks after that connection */
+	if (sent->connection != ari_command_connection(
+	        dispatch_lane(dispatch, sent->kind)))
+		return false;
 	/* without a reader of events, an answered call would be dropped */
 	return sent->kind != CALL_CMD_ORIGINATE || (dispatch->ready &&
 	    dispatch_is_stream_read(dispatch, sent->slot));
@@ -520,6 +529,7 @@ void
 dispatch_drain(struct dispatch *dispatch)
 {
 	dispatch->draining = true;
+	command_fence_give_up(dispatch->fence); /* whoever comes can tell */
 }
 
 unsigned
@@ -563,6 +573,12 @@ dispatch_new(const struct dispatch_options *options)
 	if (dispatch == NULL)
 		return NULL;
 	dispatch->options = *options;
+	dispatch->fence = command_fence_new(options->base, options->config,
+	    options->control);
+	if (dispatch->fence == NULL) {
+		free(dispatch);
+		return NULL;
+	}
 	dispatch_sweep_init(dispatch);
 	return dispatch;
 }
@@ -575,6 +591,7 @@ dispatch_free(struct dispatch **dispatch)
 	while ((*dispatch)->sent != NULL)
 		dispatch_sent_free(*(struct sent **)(*dispatch)->sent);
 	dispatch_sweep_deinit(*dispatch);
+	command_fence_free(&(*dispatch)->fence);
 	free(*dispatch);
 	*dispatch = NULL;
 }

@@ -11,6 +11,7 @@
 
 #include <event2/event_struct.h>
 
+#include "command_fence.h"
 #include "dispatch.h"
 
 enum sent_phase { SENT_ASKED, SENT_LATER, SENT_PROBED };
@@ -26,10 +27,15 @@ struct sent {
 	struct call_play_id play; /* PLAY, PLAY_STOP */
 	unsigned tries;
 	unsigned slot; /* of the call */
+	unsigned taker_slot; /* of the process that sent it */
+	uint32_t connection; /* …over which */
 	unsigned stats_trunk; /* originate only (stats.h) */
 	uint32_t seq;
 	int64_t taken_ms;
 	struct event_mark mark; /* PROBED: what is to be read first */
+	struct fence_wait fence;
+	bool fenced;   /* the fence has ended: what is probed now is final */
+	bool in_doubt; /* …but it stands: never to be said again */
 	char call_id[CALL_ID_SIZE];
 	struct call_input input; /* what the reply means */
 	int reply_status; /* HTTP's; 0: none came */
@@ -51,6 +57,7 @@ struct sweep {
 
 struct dispatch {
 	struct dispatch_options options;
+	struct command_fence *fence;
 	struct sweep sweep;
 	void *sent; /* tsearch tree of struct sent, by call and seq */
 	unsigned sent_count;
@@ -83,6 +90,10 @@ int dispatch_apply_retake(struct turn_job *job, struct store_txn *txn);
 
 /* Run a job after a while; at once, if there is no timer to be had. */
 void dispatch_wait_ms(struct sent *sent, enum sent_phase phase, int ms);
+
+/* The link that such a command goes by. */
+struct ari_command_link *dispatch_lane(const struct dispatch *dispatch,
+    enum call_command_kind kind);
 
 /* Whether the call's events are read, by whom I don't care. */
 bool dispatch_is_stream_read(const struct dispatch *dispatch, unsigned slot);

@@ -23,13 +23,13 @@
 #include "shared/stats.h"
 
 #define PROBE_EVENTS_MS 500 /* for what Asterisk has yet to send */
+#define PROBE_READ_MS 20    /* …and for what is yet to be read */
 /*
- * …and to read, since it was said: the last words of a process that is gone,
- * behind others that Asterisk still carries out. It refuses an originate whose
- * channel it has, but no playback.
+ * …and to read, since it was said, where no fence tells when it has: over HTTP
+ * a process that is gone has left a request on each of its connections at the
+ * most. Asterisk refuses an originate whose channel it has, but no playback.
  */
 #define PROBE_PLAY_MS 3000
-#define PROBE_READ_MS 20   /* …and for what is yet to be read */
 #define RESUME_PAGE 256
 #define PAGE_WAIT_MS 1
 /* Calls that live meanwhile need the rest of a lane. */
@@ -89,7 +89,7 @@ is_open(const struct sent *sent, const struct call *call)
 /*
  * Asterisk knows no such channel, or playback. If no event has come either,
  * the command was never carried out; it may be said again, but not if events
- * may have been missed.
+ * may have been missed, nor if it may be carried out yet.
  */
 int
 dispatch_apply_not_there(struct turn_job *job, struct store_txn *txn)
@@ -107,7 +107,7 @@ dispatch_apply_not_there(struct turn_job *job, struct store_txn *txn)
 	if (!dispatch->ready || stream->reader != STREAM_READ)
 		return apply_unknown(job, txn);
 	if (rc == 0 && is_open(sent, &call)) {
-		if (sent->taken_ms > stream->began_ms)
+		if (!sent->in_doubt && sent->taken_ms > stream->began_ms)
 			return dispatch_apply_retake(job, txn);
 		set_input(sent, sent->kind == CALL_CMD_PLAY ?
 		    CALL_IN_PLAY_REFUSED : CALL_IN_LOST);
@@ -134,10 +134,59 @@ probe_wait_ms(const struct sent *sent)
 	const int64_t left_ms = sent->taken_ms + PROBE_PLAY_MS -
 	    clock_deadline_ms();
 
-	if (sent->kind != CALL_CMD_PLAY || left_ms < PROBE_EVENTS_MS)
+	if (sent->kind != CALL_CMD_PLAY || sent->connection != 0 ||
+	    left_ms < PROBE_EVENTS_MS)
 		return PROBE_EVENTS_MS;
 	return left_ms < PROBE_PLAY_MS ? (int)left_ms : PROBE_PLAY_MS;
 }
+
+/* --- what may come of it yet ---------------------------------------------- */
+
+static void probe(struct sent *sent);
+
+static void
+on_fence_ended(void *arg, enum fence_end end)
+{
+	struct sent *sent = arg;
+
+	if (end == FENCE_NO_REPLY) {
+		dispatch_sent_free(sent); /* dispatch_resume asks again */
+		return;
+	}
+	sent->fenced = true;
+	sent->in_doubt = end == FENCE_STANDS;
+	probe(sent);
+}
+
+/*
+ * Whether what was probed is final: it went by a connection that is there, and
+ * so did the probe, behind it; or there is none that could be asked after.
+ */
+static bool
+is_final(const struct sent *sent)
+{
+	return sent->fenced || sent->connection == 0 || sent->connection ==
+	    ari_command_connection(dispatch_lane(sent->dispatch, sent->kind));
+}
+
+static void
+wait_for_fence(struct sent *sent)
+{
+	const struct dispatch *dispatch = sent->dispatch;
+	char app[ARI_APP_SIZE];
+
+	if (dispatch->draining) {
+		dispatch_sent_free(sent); /* whoever comes can tell */
+		return;
+	}
+	ari_url_connection_name(app, dispatch->options.config->node.id,
+	    (int)sent->taker_slot, sent->kind == CALL_CMD_ORIGINATE ?
+	    ARI_LANE_ORIGINATE : ARI_LANE_CONTROL, sent->connection);
+	command_fence_wait(dispatch->fence, &sent->fence, app, on_fence_ended,
+	    sent);
+}
+
+/* --- whether Asterisk has it ---------------------------------------------- */
 
 static void
 on_probe_reply(void *arg, int status, const char *body, size_t body_len)
@@ -146,6 +195,10 @@ on_probe_reply(void *arg, int status, const char *body, size_t body_len)
 
 	(void)body;
 	(void)body_len;
+	if (status == 404 && !is_final(sent)) {
+		wait_for_fence(sent);
+		return;
+	}
 	if (status == 404) {
 		dispatch_wait_ms(sent, SENT_PROBED, probe_wait_ms(sent));
 		return;
@@ -159,6 +212,7 @@ on_probe_reply(void *arg, int status, const char *body, size_t body_len)
 	dispatch_submit(sent, dispatch_apply_settle);
 }
 
+/* By the lane that it went by itself: see is_final. */
 static void
 probe(struct sent *sent)
 {
@@ -174,8 +228,9 @@ probe(struct sent *sent)
 	ari_uri_init(&uri);
 	ari_uri_segment(&uri, is_play ? "playbacks" : "channels");
 	ari_uri_segment(&uri, name);
-	if (ari_command_send(*dispatch->options.control, "GET", uri.text, NULL,
-	        NULL, dispatch->options.config->asterisk.command_timeout_ms,
+	if (ari_command_send(dispatch_lane(dispatch, sent->kind), "GET",
+	        uri.text, NULL, NULL,
+	        dispatch->options.config->asterisk.command_timeout_ms,
 	        on_probe_reply, sent) != 0)
 		dispatch_sent_free(sent);
 }
@@ -363,7 +418,8 @@ is_lane_full(const struct dispatch *dispatch)
 	const struct dispatch_options *options = &dispatch->options;
 
 	return ari_command_in_flight(*options->control) >= LANE_FULL ||
-	    ari_command_in_flight(*options->originate) >= LANE_FULL;
+	    ari_command_in_flight(*options->originate) >= LANE_FULL ||
+	    command_fence_waiting(dispatch->fence) >= LANE_FULL;
 }
 
 /* Begin the next heads; true if any was. */

@@ -6,6 +6,7 @@
 
 #include <stdlib.h>
 
+#include "ari_url.h"
 #include "event_filter.h"
 #include "media_server.h"
 #include "shared/child.h"
@@ -16,6 +17,7 @@ struct lane {
 	struct links *links;
 	const char *name;
 	struct ari_command_link **link;
+	uint32_t *connection; /* the change maker's */
 	bool was_up;
 };
 
@@ -110,6 +112,7 @@ on_lane_up(void *ctx, const struct ari_server *server)
 	struct links *links = lane->links;
 
 	lane->was_up = true;
+	*lane->connection = ari_command_connection(*lane->link);
 	log_info("command link up", LOG_S("lane", lane->name),
 	    LOG_S("asterisk", server->version),
 	    LOG_S("over", server->transport));
@@ -127,6 +130,7 @@ on_lane_down(void *ctx, const char *reason)
 	log_warn(lane->was_up ? "command link lost" : "no command link",
 	    LOG_S("lane", lane->name), LOG_S("reason", reason));
 	lane->was_up = false;
+	*lane->connection = 0;
 	if (lane == &lane->links->control)
 		lane->links->noted = false;
 	look(lane->links);
@@ -134,16 +138,9 @@ on_lane_down(void *ctx, const char *reason)
 
 static const struct ari_command_ops lane_ops = { on_lane_up, on_lane_down };
 
-/*
- * Names of the lanes' apps. Two processes of a slot that run side by side
- * have generations one apart, and must not take each other's link away.
- */
-static const char *const originate_names[2] = { "originate0", "originate1" };
-static const char *const control_names[2] = { "control0", "control1" };
-
 static int
 open_lane(struct links *links, struct lane *lane, const char *name,
-    const char *const app_names[2], struct ari_command_link **link,
+    struct ari_command_link **link, uint32_t *connection,
     struct kap_errmsg *msg)
 {
 	struct child_runtime *runtime = links->options.runtime;
@@ -151,9 +148,9 @@ open_lane(struct links *links, struct lane *lane, const char *name,
 	lane->links = links;
 	lane->name = name;
 	lane->link = link;
+	lane->connection = connection;
 	return ari_command_open(link, runtime->base, &runtime->config,
-	    runtime->args.slot, app_names[runtime->args.generation & 1],
-	    &lane_ops, lane, msg);
+	    runtime->args.slot, name, &lane_ops, lane, msg);
 }
 
 /* --- the event streams ---------------------------------------------------- */
@@ -207,11 +204,12 @@ links_open(struct links **links_out, const struct links_options *options,
 	if (links == NULL)
 		return -KAP_NOMEM;
 	links->options = *options;
-	rc = open_lane(links, &links->originate, "originate", originate_names,
-	    options->originate, msg);
+	rc = open_lane(links, &links->originate, ARI_LANE_ORIGINATE,
+	    options->originate, &options->maker->originate_connection, msg);
 	if (rc == 0)
-		rc = open_lane(links, &links->control, "control",
-		    control_names, options->control, msg);
+		rc = open_lane(links, &links->control, ARI_LANE_CONTROL,
+		    options->control, &options->maker->control_connection,
+		    msg);
 	if (rc != 0) {
 		links_close(&links);
 		return rc;

@@ -25,6 +25,7 @@ struct links_options {
 	/* Where dispatch and reconcile look for the links: filled in here. */
 	struct ari_command_link **originate;
 	struct ari_command_link **control;
+	struct change_maker *maker; /* its connections: likewise */
 	/* All is up, or not all any more. */
 	void (*changed)(void *ctx, bool up);
 	void *ctx;

@@ -464,6 +464,7 @@ open_links(struct worker *worker)
 		.states = &worker->states,
 		.originate = &worker->originate,
 		.control = &worker->control,
+		.maker = &worker->maker,
 		.changed = on_links_changed,
 		.ctx = worker,
 	};

@@ -319,6 +319,20 @@ def test_a_moment_without_asterisk(own_asterisk, database, make_kaphila, sink):
     check_events(sink.events(call_id))
 
 
+def apps(asterisk):
+    """The names of the apps that Asterisk has."""
+    client = asterisk.media.ari()
+    try:
+        return [app["name"] for app in client.get("applications")]
+    finally:
+        client.close()
+
+
+def workers(kaphila):
+    """The names of the workers."""
+    return [name for name in kaphila.children() if name.startswith("worker")]
+
+
 def processed(carrier):
     """How many calls the carrier has had."""
     text = carrier.cli("core show calls")
@@ -370,6 +384,12 @@ def test_originate_without_reply(
     assert processed(own_asterisk.carrier) - calls_before <= 1
     kinds = sink.kinds(call_id)
     assert kinds.count("call.ended") == 1 and "call.answered" not in kinds
+    if own_asterisk.media.version >= 22:
+        wait_until(
+            lambda: len(apps(own_asterisk)) == 3 * len(workers(kaphila)),
+            lambda: f"no app of a lost connection: {apps(own_asterisk)}",
+            30,
+        )
     # Its credit is free for the next call.
     whole_call(kaphila, client, sink, database)
     assert sink.kinds(call_id) == kinds

@@ -4,7 +4,9 @@ hold after every one of them."""
 
 import collections
 import itertools
+import json
 import os
+import socket
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -580,6 +582,45 @@ def test_same_events_of_an_app_that_comes_late(both):
     assert "ChannelDestroyed" not in stories[0]
 
 
+@pytest.mark.skipif(VERSION < 22, reason="no requests over a WebSocket")
+def test_same_end_of_an_app(both):
+    """What stands in a connection whose other end is gone is carried out, and
+    the app goes behind the last of it: kaphila's fence builds on that."""
+    asked = 400
+    for name, client in both:
+        address = client.url.replace("http://", "ws://", 1)
+        line = websocket.create_connection(
+            f"{address}/ari/events?app=gone"
+            f"&api_key={client.user}:{client.password}",
+            timeout=10,
+            suppress_origin=True,
+        )
+        for n in range(asked):
+            line.send(
+                json.dumps(
+                    {
+                        "type": "RESTRequest",
+                        "request_id": str(n),
+                        "method": "POST",
+                        "uri": f"bridges/left-{n}?type=mixing",
+                    }
+                )
+            )
+        line.sock.shutdown(socket.SHUT_WR)
+        wait_until(
+            lambda client=client: client.request(
+                "GET", "applications/gone"
+            ).status_code
+            == 404,
+            f"the end of the app in {name}",
+            every_s=0.005,
+        )
+        left = [b for b in client.get("bridges") if b["id"][:5] == "left-"]
+        assert len(left) == asked, name
+        line.close()
+        client.hang_up_all()
+
+
 # --- kaphila on it ---
 
 
@@ -974,21 +1015,50 @@ def test_control_command_lost(calls, name):
     assert calls.simulator.state()["totals"]["played_twice"] == 0
 
 
+# Nothing leaves on a command connection but what the test has it say.
+NO_PINGS = {"asterisk.ping_interval_ms": 9000}
+
+
+def wait_said(simulator, lane):
+    """Until the dead worker's last words are through."""
+
+    def lines():
+        """The connections on which such commands are said."""
+        return [
+            connection["app"]
+            for connection in simulator.state()["connections"]
+            if f"-{lane}-" in connection["app"]
+        ]
+
+    wait_until(lambda: len(lines()) == 1, lambda: f"one of {lines()}", 60)
+
+
 @pytest.mark.simulator(play="300")
+@pytest.mark.parametrize(
+    ("late_ms", "told"),
+    [
+        (2500, "playback.finished"),
+        (6000, "playback.finished"),
+        # Longer than anybody waits: never said again, and told to have failed.
+        (18000, "playback.failed"),
+    ],
+)
 def test_play_behind_a_late_reply(
-    simulator, database, make_kaphila, sink, tmp_path, monkeypatch
+    simulator, database, make_kaphila, sink, tmp_path, monkeypatch, late_ms, told
 ):
     """What a worker that is dead had said is still to be read by Asterisk,
     which is busy with what that had said before: a sound is heard once."""
     monkeypatch.setenv("KAPHILA_CRASH_DIR", str(tmp_path))
-    kaphila = make_kaphila(simulator, database, {**FAST, "http.workers": 1})
+    kaphila = make_kaphila(
+        simulator, database, {**FAST, "http.workers": 1, **NO_PINGS}
+    )
     kaphila.allow_restarts()
     calls = Calls(kaphila, simulator, sink)
     worker = kaphila.pid("worker.0")
     placed = [calls.place("10") for _ in range(2)]
     for call_id in placed:
         calls.wait(call_id, "recording.started")
-    late = simulator.fault("delay_replies", at="play", ms=2500)
+    late = simulator.fault("delay_replies", at="play", ms=late_ms)
     with ThreadPoolExecutor(2) as pool:
         for n, call_id in enumerate(placed):
             if n == 1:
@@ -998,22 +1068,60 @@ def test_play_behind_a_late_reply(
             pool.submit(play, kaphila.api(calls.client.key), call_id)
     kaphila.wait_new_pid("worker.0", worker)
     kaphila.wait_ready()
-
-    def lines():
-        """The connections on which commands are said."""
-        return [
-            connection["app"]
-            for connection in simulator.state()["connections"]
-            if "-control" in connection["app"]
-        ]
-
-    wait_until(lambda: len(lines()) == 1, lambda: f"one of {lines()}", 30)
-    for call_id in placed:
-        calls.wait(call_id, "playback.finished")
+    calls.wait(placed[0], "playback.finished")
+    calls.wait(placed[1], told)
+    wait_said(simulator, "control")
     calls.hang_up()
     calls.settle()
     assert simulator.state()["totals"]["played_twice"] == 0
     assert not list(invariants.play_faults(sink.events()))
+
+
+def test_originate_behind_a_late_reply(
+    simulator, database, make_kaphila, sink, tmp_path, monkeypatch
+):
+    """The same of an originate whose call is over as soon as it is carried
+    out, so that Asterisk wouldn't refuse a second one."""
+    monkeypatch.setenv("KAPHILA_CRASH_DIR", str(tmp_path))
+    kaphila = make_kaphila(
+        simulator,
+        database,
+        {
+            **FAST,
+            "http.workers": 1,
+            "calls.originate_timeout_ms": 9000,
+            "asterisk.command_timeout_ms": 9000,
+            **NO_PINGS,
+        },
+    )
+    kaphila.allow_restarts()
+    calls = Calls(kaphila, simulator, sink)
+    worker = kaphila.pid("worker.0")
+    late = simulator.fault("delay_replies", at="originate", ms=3000)
+    with ThreadPoolExecutor(2) as pool:
+        for n, digits in enumerate(["04", "03"]):
+            if n == 1:
+                wait_until(lambda: simulator.fired(late) == 1, "the fault")
+                (tmp_path / "worker.command_bytes_left").touch()
+            # their answers are lost
+            pool.submit(
+                kaphila.api(calls.client.key).post,
+                "/makecall",
+                json={"number": number(digits), "webhookUrl": sink.url},
+            )
+    kaphila.wait_new_pid("worker.0", worker)
+    kaphila.wait_ready()
+    busy = wait_until(
+        lambda: [e for e in sink.events() if e["event"] == "call.ended"],
+        "the end of the busy one",
+        30,
+    )
+    assert busy[0]["status"] == "busy", busy
+    wait_said(simulator, "originate")
+    calls.hang_up()
+    calls.ids += {event["callId"] for event in sink.events()}
+    assert len(calls.ids) == 2
+    calls.settle()
 
 
 def play(client, call_id):

@@ -21,7 +21,7 @@ struct sim_server;
 struct sim_world;
 
 #define SIM_ID_SIZE 96   /* of a channel, a bridge, a recording */
-#define SIM_APP_SIZE 80  /* name of a Stasis app */
+#define SIM_APP_SIZE 96  /* name of a Stasis app */
 #define SIM_NUMBER_SIZE 32
 
 /* Since the start, over restarts of what is simulated. */

@@ -28,6 +28,9 @@
 #define BOOT_MS 5000000LL
 #define TRUNK_MS 4000
 
+static const struct outbox_taker taker = { .slot = 3, .generation = 1,
+	.now_ms = BOOT_MS };
+
 static const struct call_now now = { .wall_ms = WALL_MS,
 	.boot_ms = BOOT_MS, .originate_timeout_ms = 5000 };
 static const struct call_cold cold = {
@@ -111,7 +114,7 @@ settle_head(struct store_txn *txn, const char *id, int expected_kind)
 {
 	struct outbox_item item;
 
-	assert_int_equal(outbox_take(txn, id, 3, 1, BOOT_MS, &item), 0);
+	assert_int_equal(outbox_take(txn, id, &taker, &item), 0);
 	assert_int_equal(item.command.kind, expected_kind);
 	assert_int_equal(outbox_settle(txn, id, item.command.seq), 0);
 }
@@ -228,7 +231,7 @@ test_a_whole_life(void **state)
 		struct outbox_item item;
 
 		/* the channel isn't in Stasis yet */
-		assert_int_equal(outbox_take(txn, id, 3, 1, BOOT_MS, &item),
+		assert_int_equal(outbox_take(txn, id, &taker, &item),
 		    -KAP_AGAIN);
 	}
 	assert_int_equal(step_call(txn, id, CALL_IN_STASIS_START, 0, &step),
@@ -354,21 +357,21 @@ test_a_hangup_jumps_the_queue(void **state)
 	assert_int_equal(store_begin_write(fixture->store, &txn), 0);
 	create(txn, CALL_F_RECORD, &step);
 	memcpy(id, step.call.id, sizeof(id));
-	assert_int_equal(outbox_take(txn, id, 3, 1, BOOT_MS, &item), 0);
+	assert_int_equal(outbox_take(txn, id, &taker, &item), 0);
 	assert_string_equal(item.endpoint, "PJSIP/00x@one");
 	assert_int_equal(step_call(txn, id, CALL_IN_UP, 0, &step), 0);
 	/* first the originate's reply, whatever waits behind it */
-	assert_int_equal(outbox_take(txn, id, 3, 1, BOOT_MS, &item), -KAP_AGAIN);
+	assert_int_equal(outbox_take(txn, id, &taker, &item), -KAP_AGAIN);
 	assert_int_equal(outbox_scan(txn, "", heads, 4), 1);
 	assert_int_equal(heads[0].command.state, COMMAND_SENT);
 	assert_int_equal(step_call(txn, id, CALL_IN_HANGUP, 0, &step), 0);
 	assert_int_equal(outbox_settle(txn, id, heads[0].command.seq), 0);
 	assert_int_equal(outbox_settle(txn, id, heads[0].command.seq),
 	    -KAP_NOENT);
-	assert_int_equal(outbox_take(txn, id, 3, 1, BOOT_MS, &item), 0);
+	assert_int_equal(outbox_take(txn, id, &taker, &item), 0);
 	assert_int_equal(item.command.kind, CALL_CMD_HANGUP);
 	assert_int_equal(outbox_release(txn, id, item.command.seq), 0);
-	assert_int_equal(outbox_take(txn, id, 3, 1, BOOT_MS, &item), 0);
+	assert_int_equal(outbox_take(txn, id, &taker, &item), 0);
 	assert_int_equal(item.command.tries, 2);
 	store_abort(&txn);
 }
@@ -443,7 +446,7 @@ take_play(struct store_txn *txn, const char *id, enum call_command_kind kind,
 {
 	struct outbox_item item;
 
-	assert_int_equal(outbox_take(txn, id, 3, 1, BOOT_MS, &item), 0);
+	assert_int_equal(outbox_take(txn, id, &taker, &item), 0);
 	assert_int_equal(item.command.kind, kind);
 	assert_int_equal(item.command.play.ms, ms);
 	assert_string_equal(item.play.media, media);
@@ -593,7 +596,7 @@ test_playbacks_at_the_end(void **state)
 	assert_int_equal(take_play(txn, id, CALL_CMD_PLAY, 7, ""), seq);
 	assert_int_equal(outbox_settle(txn, id, seq), 0);
 	settle_head(txn, id, CALL_CMD_BRIDGE_DESTROY);
-	assert_int_equal(outbox_take(txn, id, 3, 1, BOOT_MS, &item),
+	assert_int_equal(outbox_take(txn, id, &taker, &item),
 	    -KAP_NOENT);
 	assert_int_equal(deliver_all(txn), 1);
 	assert_int_equal(call_table_get(txn, id, &step.call), -KAP_NOENT);
@@ -691,7 +694,7 @@ test_sums(void **state)
 		struct outbox_item item;
 
 		if (random() % 2 &&
-		    outbox_take(txn, id, 3, 1, BOOT_MS, &item) == 0)
+		    outbox_take(txn, id, &taker, &item) == 0)
 			assert_int_equal(outbox_settle(txn, id,
 			    item.command.seq), 0);
 		(void)!step_call(txn, id,
@@ -711,7 +714,7 @@ test_sums(void **state)
 		/* whatever timer still waits */
 		(void)!step_call(txn, ids[i], CALL_IN_TIMER,
 		    CALL_TIMER_RECORDING, &step);
-		while (outbox_take(txn, ids[i], 3, 1, BOOT_MS, &item) == 0)
+		while (outbox_take(txn, ids[i], &taker, &item) == 0)
 			assert_int_equal(outbox_settle(txn, ids[i],
 			    item.command.seq), 0);
 		(void)!step_call(txn, ids[i], CALL_IN_RECORDING_STORED, 0,

@@ -32,6 +32,9 @@ static const struct call_now now = { .wall_ms = WALL_MS,
 
 enum leg { FIRST, SECOND };
 
+static const struct outbox_taker taker = { .slot = 3, .generation = 1,
+	.now_ms = BOOT_MS };
+
 struct pair {
 	struct call legs[2];
 	char told[256]; /* what the last step had as its effects */
@@ -523,11 +526,11 @@ test_the_other_leg_steps_along(void **state)
 	assert_int_equal(second.other.rings & CALL_RING_OWNER,
 	    CALL_RING_OWNER);
 	/* its originate's reply first, then the hangup */
-	assert_int_equal(outbox_take(txn, first.call.id, 3, 1, BOOT_MS,
+	assert_int_equal(outbox_take(txn, first.call.id, &taker,
 	    &item), 0);
 	assert_int_equal(outbox_settle(txn, first.call.id,
 	    item.command.seq), 0);
-	assert_int_equal(outbox_take(txn, first.call.id, 3, 1, BOOT_MS,
+	assert_int_equal(outbox_take(txn, first.call.id, &taker,
 	    &item), 0);
 	assert_int_equal(item.command.kind, CALL_CMD_HANGUP);
 	assert_int_equal(tell(txn, first.call.id, CALL_IN_DESTROYED, &first),
@@ -625,7 +628,7 @@ random_step(struct walk *walk)
 		return;
 	rc = call_table_step(walk->txn, id, &input, &now, &step);
 	assert_true(rc == 0 || rc == -KAP_STATE || rc == -KAP_NOENT);
-	if (random() % 2 && outbox_take(walk->txn, id, 3, 1, BOOT_MS,
+	if (random() % 2 && outbox_take(walk->txn, id, &taker,
 	        &item) == 0)
 		assert_int_equal(outbox_settle(walk->txn, id,
 		    item.command.seq), 0);

@@ -27,6 +27,7 @@
 #define OWN_GENERATION 2
 #define WORKERS 2
 #define KEY_ID 5
+#define GONE 0x2a /* the number of a connection that is no more */
 
 enum left { LEFT_WAITING, LEFT_SENT };
 
@@ -45,6 +46,10 @@ struct bench {
 	unsigned requests; /* that the dispatch made */
 	unsigned posts;    /* …to originate */
 	int look;          /* the status of a look for a channel */
+	int app;           /* …and of one for an app */
+	unsigned app_looks;
+	char app_uri[200]; /* the last of those */
+	uint32_t connection; /* by which what lies there was sent */
 	bool mute;         /* the server keeps its replies back: */
 	unsigned held;
 	char ids[ARI_COMMANDS_MAX][24]; /* …to these */
@@ -74,6 +79,14 @@ on_text(struct server *server, const char *text, void *arg)
 	struct rest_request request;
 
 	rest_request_read(&request, text);
+	if (strncmp(request.uri, "applications/", 13) == 0) {
+		bench->app_looks++;
+		(void)snprintf(bench->app_uri, sizeof(bench->app_uri), "%s",
+		    request.uri);
+		rest_reply(server, request.id, bench->app, "{}");
+		rest_request_free(&request);
+		return;
+	}
 	if (!rest_request_is_info(&request))
 		note(bench, request.method, request.uri);
 	if (bench->mute)
@@ -137,6 +150,9 @@ make_dispatch(struct bench *bench)
 	bench->dispatch = dispatch_new(&options);
 	assert_non_null(bench->dispatch);
 	rest_lane_open(&bench->lane, bench->base, &bench->config, OWN_SLOT);
+	bench->maker.originate_connection =
+	    ari_command_connection(bench->lane.link);
+	bench->maker.control_connection = bench->maker.originate_connection;
 	dispatch_set_ready(bench->dispatch, true);
 }
 
@@ -145,6 +161,8 @@ bench_open(struct bench *bench)
 {
 	memset(bench, 0, sizeof(*bench));
 	bench->look = 200;
+	bench->app = 404;
+	bench->connection = GONE;
 	scratch_open(&bench->store);
 	bench->base = event_base_new();
 	bench->turn = turn_new(bench->base, bench->store.store);
@@ -253,6 +271,11 @@ create_call(struct store_txn *txn, const struct scene *scene,
 static void
 lay_out(struct bench *bench, const struct scene *scene)
 {
+	const struct outbox_taker taker = { .slot = scene->taker_slot,
+		.generation = scene->taker_generation,
+		.originate_connection = bench->connection,
+		.control_connection = bench->connection,
+		.now_ms = clock_deadline_ms() };
 	struct outbox_item item;
 	struct store_txn *txn;
 	char id[CALL_ID_SIZE];
@@ -260,8 +283,7 @@ lay_out(struct bench *bench, const struct scene *scene)
 	assert_int_equal(store_begin_write(bench->store.store, &txn), 0);
 	create_call(txn, scene, id);
 	if (scene->left == LEFT_SENT)
-		assert_int_equal(outbox_take(txn, id, scene->taker_slot,
-		    scene->taker_generation, clock_deadline_ms(), &item), 0);
+		assert_int_equal(outbox_take(txn, id, &taker, &item), 0);
 	assert_int_equal(store_commit(&txn), 0);
 }
 
@@ -397,6 +419,8 @@ test_taken_meanwhile(void **state)
 {
 	static const struct scene scene = { "", 0, CALL_CMD_HANGUP, LEFT_SENT,
 		0, 1, false, false, STREAM_READ, NULL };
+	const struct outbox_taker taker = { .slot = 1, .generation = 4,
+		.now_ms = clock_deadline_ms() };
 	struct outbox_item item;
 	struct outbox_head head;
 	struct store_txn *txn;
@@ -412,8 +436,7 @@ test_taken_meanwhile(void **state)
 	assert_int_equal(outbox_scan(txn, "", &head, 1), 1);
 	assert_int_equal(outbox_release(txn, head.call_id, head.command.seq),
 	    0);
-	assert_int_equal(outbox_take(txn, head.call_id, 1, 4,
-	    clock_deadline_ms(), &item), 0);
+	assert_int_equal(outbox_take(txn, head.call_id, &taker, &item), 0);
 	assert_int_equal(store_commit(&txn), 0);
 	ask_last(&bench);
 	assert_string_equal(bench.request, "");
@@ -572,6 +595,8 @@ test_pages(void **state)
 static void
 test_asked_for_on_the_way(void **state)
 {
+	const struct outbox_taker taker = { .slot = 0, .generation = 1,
+		.now_ms = clock_deadline_ms() };
 	struct bench *bench = calloc(1, sizeof(*bench));
 	struct outbox_item item;
 	struct outbox_head head;
@@ -583,8 +608,7 @@ test_asked_for_on_the_way(void **state)
 	lay_out_many(bench, MANY);
 	assert_int_equal(store_begin_write(bench->store.store, &txn), 0);
 	assert_int_equal(outbox_scan(txn, "", &head, 1), 1);
-	assert_int_equal(outbox_take(txn, head.call_id, 0, 1,
-	    clock_deadline_ms(), &item), 0);
+	assert_int_equal(outbox_take(txn, head.call_id, &taker, &item), 0);
 	assert_int_equal(store_commit(&txn), 0);
 	set_alive(0, 1, true);
 	dispatch_resume(bench->dispatch);
@@ -709,6 +733,152 @@ test_verdict_waits_for_the_events(void **state)
 	(void)state;
 	check_verdict_waits(CALL_CMD_ORIGINATE);
 	check_verdict_waits(CALL_CMD_PLAY);
+}
+
+/* --- what was said over a connection that is gone --- */
+
+static const struct fence_case {
+	const char *name;
+	enum call_command_kind kind;
+	const char *app; /* that is asked for; NULL: none is */
+	int status; /* of its look, at first; 404 later */
+	bool over_this; /* it went by the connection that there is */
+} fence_cases[] = {
+	{ "an originate", CALL_CMD_ORIGINATE, "originate-0000002a", 200,
+	    false },
+	{ "a playback", CALL_CMD_PLAY, "control-0000002a", 200, false },
+	{ "Asterisk stumbles", CALL_CMD_PLAY, "control-0000002a", 500, false },
+	{ "an originate, through", CALL_CMD_ORIGINATE, "originate-0000002a",
+	    404, false },
+	{ "over this connection", CALL_CMD_ORIGINATE, NULL, 200, true },
+	{ "a playback over this connection", CALL_CMD_PLAY, NULL, 200, true },
+};
+
+static void
+open_fence(struct bench *bench, const struct fence_case *row)
+{
+	const struct scene scene = { "", OWN_SLOT, row->kind, LEFT_SENT,
+		OWN_SLOT, 1, false, false, STREAM_READ, NULL };
+
+	bench_open(bench);
+	bench->look = 404;
+	bench->app = row->status;
+	if (row->over_this)
+		bench->connection = ari_command_connection(bench->lane.link);
+	lay_out(bench, &scene);
+	bench->streams.slots[0].reader = STREAM_READ;
+	dispatch_resume(bench->dispatch);
+}
+
+static void
+check_fence(const struct fence_case *row)
+{
+	struct bench bench;
+	char uri[64] = "";
+
+	open_fence(&bench, row);
+	if (row->app != NULL)
+		(void)snprintf(uri, sizeof(uri), "applications/kaphila-1-0-%s",
+		    row->app);
+	if (row->app != NULL && row->status != 404) {
+		RUN_UNTIL(bench.base, bench.app_looks == 4);
+		if (bench.requests != 1 || bench.posts != 0)
+			fail_msg("%s: %u requests", row->name, bench.requests);
+		bench.app = 404;
+	}
+	RUN_UNTIL(bench.base, bench.posts == 1);
+	if (strcmp(bench.app_uri, uri) != 0 ||
+	    bench.requests != (row->app != NULL ? 3U : 2U))
+		fail_msg("%s: asked for \"%s\", %u requests", row->name,
+		    bench.app_uri, bench.requests);
+	bench_close(&bench);
+}
+
+/*
+ * Not there is no verdict while Asterisk still works off what the command's
+ * own connection had brought: it is looked for again behind that.
+ */
+static void
+test_fence(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof(fence_cases) / sizeof(fence_cases[0]);
+	    i++)
+		check_fence(&fence_cases[i]);
+}
+
+/* A process that leaves doesn't wait for it, and begins no other wait. */
+static void
+test_fence_of_one_that_leaves(void **state)
+{
+	struct bench bench;
+
+	(void)state;
+	open_fence(&bench, &fence_cases[0]);
+	RUN_UNTIL(bench.base, bench.app_looks == 1);
+	assert_int_equal(dispatch_under_way(bench.dispatch), 1);
+	dispatch_drain(bench.dispatch);
+	assert_int_equal(dispatch_under_way(bench.dispatch), 0);
+	dispatch_resume(bench.dispatch);
+	RUN_UNTIL(bench.base, dispatch_under_way(bench.dispatch) == 0);
+	assert_int_equal(bench.requests, 2);
+	assert_int_equal(bench.posts, 0);
+	assert_int_equal(bench.app_looks, 1);
+	bench_close(&bench);
+}
+
+/* Without an Asterisk to be asked it is found again by the next look. */
+static void
+test_fence_without_a_link(void **state)
+{
+	struct bench bench;
+
+	(void)state;
+	open_fence(&bench, &fence_cases[0]);
+	RUN_UNTIL(bench.base, bench.app_looks == 1);
+	ari_command_close(&bench.lane.link);
+	assert_int_equal(dispatch_under_way(bench.dispatch), 0);
+	RUN_UNTIL(bench.base, bench.server.peer == NULL);
+	bench.server.goodbyes = 0;
+	rest_lane_open(&bench.lane, bench.base, &bench.config, OWN_SLOT);
+	bench.maker.originate_connection =
+	    ari_command_connection(bench.lane.link);
+	bench.app = 404;
+	dispatch_resume(bench.dispatch);
+	RUN_UNTIL(bench.base, bench.posts == 1);
+	bench_close(&bench);
+}
+
+/*
+ * What was taken for a connection that is not the present one is not said: it
+ * would be asked for in vain.
+ */
+static void
+test_taken_for_another_connection(void **state)
+{
+	static const struct scene scene = { "", OWN_SLOT, CALL_CMD_ORIGINATE,
+		LEFT_WAITING, 0, 0, false, false, STREAM_READ, NULL };
+	struct outbox_head head;
+	struct store_txn *txn;
+	struct bench bench;
+
+	(void)state;
+	bench_open(&bench);
+	lay_out(&bench, &scene);
+	bench.streams.slots[0].reader = STREAM_READ;
+	bench.maker.originate_connection ^= 1;
+	dispatch_resume(bench.dispatch);
+	ask_last(&bench);
+	turn_flush(bench.turn);
+	assert_int_equal(bench.requests, 0);
+	assert_int_equal(store_begin_read(bench.store.store, &txn), 0);
+	assert_int_equal(outbox_scan(txn, "", &head, 1), 1);
+	store_end_read(&txn);
+	assert_int_equal(head.command.state, COMMAND_WAITING);
+	bench.maker.originate_connection ^= 1;
+	dispatch_resume(bench.dispatch);
+	RUN_UNTIL(bench.base, bench.posts == 1);
+	bench_close(&bench);
 }
 
 struct play_verdict {
@@ -875,6 +1045,10 @@ main(void)
 		cmocka_unit_test(test_pages),
 		cmocka_unit_test(test_asked_for_on_the_way),
 		cmocka_unit_test(test_playback_of_a_neighbours_call),
+		cmocka_unit_test(test_fence),
+		cmocka_unit_test(test_fence_of_one_that_leaves),
+		cmocka_unit_test(test_fence_without_a_link),
+		cmocka_unit_test(test_taken_for_another_connection),
 		cmocka_unit_test(test_verdict_waits_for_the_events),
 		cmocka_unit_test(test_verdicts_on_a_playback),
 		cmocka_unit_test(test_full_lane),
