@@ -296,7 +296,7 @@ outbox_release(struct store_txn *txn, const char *call_id, uint32_t seq)
 
 int
 outbox_disown(struct store_txn *txn, const char *call_id, uint32_t seq,
-    unsigned tries)
+    unsigned tries, bool is_through)
 {
 	struct command command;
 	const int rc = outbox_get(txn, call_id, seq, &command);
@@ -305,6 +305,8 @@ outbox_disown(struct store_txn *txn, const char *call_id, uint32_t seq,
 	    command.tries != tries)
 		return rc;
 	command.generation = 0;
+	if (is_through)
+		command.connection = 0;
 	return put_command(txn, call_id, &command);
 }
 

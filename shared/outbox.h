@@ -38,7 +38,11 @@ struct command {
 	int64_t taken_ms; /* SENT: deadline clock */
 	int64_t queued_ms; /* wall clock; 0: by an older program */
 	struct call_play_id play; /* PLAY, PLAY_STOP */
-	/* SENT: the number of the connection it goes by; 0: one without */
+	/*
+	 * SENT: the number of the connection it goes by. 0: one without, or
+	 * there was none, or an older program took it; or all that it brought
+	 * is through (outbox_disown).
+	 */
 	uint32_t connection;
 	uint32_t reserved;
 };
@@ -139,12 +143,14 @@ KAP_MUST_USE int outbox_release(struct store_txn *txn, const char *call_id,
  * said, it is for whoever looks after the call. One that somebody else has
  * taken meanwhile is left to him.
  *
- * tries  of the command, as it was when it was seen last
+ * tries       of the command, as it was when it was seen last
+ * is_through  Asterisk has worked off all that came over its connection, so
+ *             nobody need ask after that
  *
  * Returns 0; -KAP_NOENT when it is gone; -KAP_FULL, -KAP_IO.
  */
 KAP_MUST_USE int outbox_disown(struct store_txn *txn, const char *call_id,
-    uint32_t seq, unsigned tries);
+    uint32_t seq, unsigned tries, bool is_through);
 
 /* One head of a call's outbox, for going on after a crash or an outage. */
 struct outbox_head {

@@ -70,6 +70,7 @@ struct ws_transport {
 	size_t budget;
 	bool asked;    /* a request was sent, and ANYBODY behind it */
 	bool answered; /* a reply came */
+	bool deaf;     /* none will: ANYBODY was answered before */
 	bool heard;
 	unsigned unanswered;
 	char doom[160]; /* why the connection ends with this turn */
@@ -380,9 +381,11 @@ on_text(struct ws_transport *ws, const uint8_t *data, size_t len)
 static void
 on_pong(struct ws_transport *ws, const uint8_t *data, size_t len)
 {
-	if (len == strlen(ANYBODY) && memcmp(data, ANYBODY, len) == 0 &&
-	    !ws->answered)
-		ws->ops->deaf(ws->link);
+	if (len != strlen(ANYBODY) || memcmp(data, ANYBODY, len) != 0 ||
+	    ws->answered)
+		return;
+	ws->deaf = true;
+	ws->ops->deaf(ws->link);
 }
 
 static void
@@ -472,6 +475,7 @@ on_connected(void *arg, int fd, const char *reason)
 	ws->state = WS_UP;
 	ws->asked = false;
 	ws->answered = false;
+	ws->deaf = false;
 	ws->heard = true;
 	ws->unanswered = 0;
 	wait_for_ping(ws);
@@ -495,14 +499,16 @@ ws_connect(void *transport, const char *app)
 /*
  * By a request, where there is somebody to answer it: a thread of Asterisk's
  * that can't answer a ping, for the connection broke, waits for ever and keeps
- * the connection's app (res_http_websocket.c, seen in 22.10 once an Asterisk
- * that had stood still went on).
+ * the connection's app (session_read in ari/ari_websockets.c; seen in 22.10
+ * when one that had stood still went on).
  */
 static int
 ask_for_life(struct ws_transport *ws)
 {
-	return ws->answered ? frame_message(ws, WSLAY_TEXT_FRAME, life_request) :
-	    frame_message(ws, WSLAY_PING, "");
+	if (ws->answered)
+		return frame_message(ws, WSLAY_TEXT_FRAME, life_request);
+	return ws->deaf ? frame_message(ws, WSLAY_PING, "") :
+	    0; /* ANYBODY is on its way */
 }
 
 static void

@@ -77,11 +77,10 @@ ari_url_parse(const char *url, struct ari_address *out,
 }
 
 void
-ari_url_app_name(char out[ARI_APP_SIZE], int64_t node, int slot,
-    const char *lane)
+ari_url_app_name(char out[ARI_APP_SIZE], int64_t node, int slot)
 {
-	(void)snprintf(out, ARI_APP_SIZE, "kaphila-%" PRId64 "-%d%s%s", node,
-	    slot, lane != NULL ? "-" : "", lane != NULL ? lane : "");
+	(void)snprintf(out, ARI_APP_SIZE, "kaphila-%" PRId64 "-%d", node,
+	    slot);
 }
 
 void

@@ -37,13 +37,10 @@ KAP_MUST_USE int ari_url_parse(const char *url, struct ari_address *out,
     struct kap_errmsg *msg);
 
 /*
- * The name of a slot's Stasis app.
- *
- * lane  NULL for the app of the event link, which calls are originated with;
- *       else the lane of a command link, which has a name of its own
+ * The name of a slot's Stasis app: that of its event link, which calls are
+ * originated with.
  */
-void ari_url_app_name(char out[ARI_APP_SIZE], int64_t node, int slot,
-    const char *lane);
+void ari_url_app_name(char out[ARI_APP_SIZE], int64_t node, int slot);
 
 /* The lanes of the command links. */
 #define ARI_LANE_ORIGINATE "originate"

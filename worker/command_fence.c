@@ -94,7 +94,7 @@ begin_end_of_all(struct command_fence *fence)
 
 /* ---- a question ---- */
 
-/* All who wait for that app. */
+/* To all who wait for that app, since when ever: what is gone stays so. */
 static void
 take_answer(struct command_fence *fence, bool is_gone)
 {
@@ -105,7 +105,7 @@ take_answer(struct command_fence *fence, bool is_gone)
 	while (wait != NULL) {
 		struct fence_wait *next = TAILQ_NEXT(wait, entry);
 
-		if (wait->asked && strcmp(wait->app, fence->app) == 0) {
+		if (strcmp(wait->app, fence->app) == 0) {
 			if (is_gone) {
 				begin_end(wait, FENCE_PASSED);
 			} else if (now_ms - wait->since_ms >= LIMIT_MS) {
@@ -116,20 +116,20 @@ take_answer(struct command_fence *fence, bool is_gone)
 		wait = next;
 	}
 	if (stands)
-		log_warn("asterisk doesn't give up a connection that is gone",
-		    LOG_S("app", fence->app));
+		log_warn("asterisk still has a connection's app: what was said "
+		    "there is not said again", LOG_S("app", fence->app));
 }
 
-/* Any answer but 404 leaves it open: one of 500 goes with a change of apps. */
+/* Any answer but 404 leaves it open, and so does none while there is a link. */
 static void
 on_answer(void *arg, int status, const char *body KAP_UNUSED,
     size_t body_len KAP_UNUSED)
 {
 	struct command_fence *fence = arg;
 
-	if (status < 0)
+	if (status == -KAP_GONE || status == -KAP_AGAIN)
 		begin_end_of_all(fence);
-	else
+	else if (status > 0)
 		take_answer(fence, status == 404);
 	fence->app[0] = '\0';
 	go_on_in_ms(fence, 0);
@@ -153,8 +153,13 @@ static void
 ask_for(struct command_fence *fence, const char *app)
 {
 	struct fence_wait *wait;
+	const int rc = ask(fence, app);
 
-	if (ask(fence, app) != 0) {
+	if (rc == -KAP_FULL || rc == -KAP_NOMEM) {
+		go_on_in_ms(fence, ROUND_MS);
+		return;
+	}
+	if (rc != 0) {
 		begin_end_of_all(fence);
 		tell_ending(fence);
 		return;
@@ -187,7 +192,8 @@ end_round(struct command_fence *fence)
 
 	TAILQ_FOREACH(wait, &fence->waits, entry)
 		wait->asked = false;
-	go_on_in_ms(fence, fence->round_ms);
+	go_on_in_ms(fence, TAILQ_EMPTY(&fence->ending) ? fence->round_ms :
+	    ROUND_MS);
 	if (fence->round_ms < ROUND_MAX_MS)
 		fence->round_ms *= 2;
 }
@@ -210,21 +216,38 @@ on_due(evutil_socket_t fd KAP_UNUSED, short what KAP_UNUSED, void *arg)
 
 /* ---- who waits ---- */
 
+static struct fence_wait *
+first_for(const struct command_fence *fence, const char *app)
+{
+	struct fence_wait *wait;
+
+	TAILQ_FOREACH(wait, &fence->waits, entry) {
+		if (strcmp(wait->app, app) == 0)
+			return wait;
+	}
+	return NULL;
+}
+
+/* A name that nobody waited for is asked for at once. */
 void
 command_fence_wait(struct command_fence *fence, struct fence_wait *wait,
     const char *app, fence_ended_fn *ended, void *arg)
 {
-	if (TAILQ_EMPTY(&fence->waits))
-		fence->round_ms = ROUND_MS;
+	const struct fence_wait *other = first_for(fence, app);
+
 	memset(wait, 0, sizeof(*wait));
 	wait->fence = fence;
 	wait->ended = ended;
 	wait->arg = arg;
 	wait->since_ms = clock_boot_ms();
 	(void)snprintf(wait->app, sizeof(wait->app), "%s", app);
+	wait->asked = other != NULL && other->asked;
 	TAILQ_INSERT_TAIL(&fence->waits, wait, entry);
 	fence->count++;
-	go_on_in_ms(fence, 0);
+	if (other == NULL) {
+		fence->round_ms = ROUND_MS;
+		go_on_in_ms(fence, 0);
+	}
 }
 
 void

@@ -445,7 +445,7 @@ say_item(struct sent *sent, const struct outbox_item *item)
 	char app[ARI_APP_SIZE];
 	int rc;
 
-	ari_url_app_name(app, config->node.id, (int)sent->slot, NULL);
+	ari_url_app_name(app, config->node.id, (int)sent->slot);
 	rc = ari_say(item, config, app, &request);
 	if (rc != 0)
 		return rc;

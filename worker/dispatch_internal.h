@@ -36,6 +36,7 @@ struct sent {
 	struct fence_wait fence;
 	bool fenced;   /* the fence has ended: what is probed now is final */
 	bool in_doubt; /* …but it stands: never to be said again */
+	bool is_left;  /* another process is to tell what became of it */
 	char call_id[CALL_ID_SIZE];
 	struct call_input input; /* what the reply means */
 	int reply_status; /* HTTP's; 0: none came */

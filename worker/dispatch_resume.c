@@ -144,6 +144,14 @@ probe_wait_ms(const struct sent *sent)
 
 static void probe(struct sent *sent);
 
+/* It went by a connection that is there. */
+static bool
+is_over_this(const struct sent *sent)
+{
+	return sent->connection != 0 && sent->connection ==
+	    ari_command_connection(dispatch_lane(sent->dispatch, sent->kind));
+}
+
 static void
 on_fence_ended(void *arg, enum fence_end end)
 {
@@ -159,14 +167,13 @@ on_fence_ended(void *arg, enum fence_end end)
 }
 
 /*
- * Whether what was probed is final: it went by a connection that is there, and
- * so did the probe, behind it; or there is none that could be asked after.
+ * Whether what was probed is final: the probe came behind it; or there is no
+ * connection that could be asked after.
  */
 static bool
 is_final(const struct sent *sent)
 {
-	return sent->fenced || sent->connection == 0 || sent->connection ==
-	    ari_command_connection(dispatch_lane(sent->dispatch, sent->kind));
+	return sent->fenced || sent->connection == 0 || is_over_this(sent);
 }
 
 static void
@@ -186,6 +193,22 @@ wait_for_fence(struct sent *sent)
 	    sent);
 }
 
+/*
+ * Said by this process, and its events are now another's to read: he can tell
+ * what became of it, once the connection is gone; or at once, for what came
+ * over one that stays was asked for behind it.
+ */
+static int
+apply_disown(struct turn_job *job, struct store_txn *txn)
+{
+	struct sent *sent = (struct sent *)job;
+	const int rc = outbox_disown(txn, sent->call_id, sent->seq,
+	    sent->tries, is_over_this(sent));
+
+	memset(&sent->change, 0, sizeof(sent->change));
+	return rc == -KAP_NOENT ? 0 : rc;
+}
+
 /* --- whether Asterisk has it ---------------------------------------------- */
 
 static void
@@ -195,6 +218,10 @@ on_probe_reply(void *arg, int status, const char *body, size_t body_len)
 
 	(void)body;
 	(void)body_len;
+	if (status == 404 && sent->is_left) {
+		dispatch_submit(sent, apply_disown);
+		return;
+	}
 	if (status == 404 && !is_final(sent)) {
 		wait_for_fence(sent);
 		return;
@@ -212,11 +239,13 @@ on_probe_reply(void *arg, int status, const char *body, size_t body_len)
 	dispatch_submit(sent, dispatch_apply_settle);
 }
 
-/* By the lane that it went by itself: see is_final. */
+/* Behind it, where the connection that it went by is there. */
 static void
 probe(struct sent *sent)
 {
 	const struct dispatch *dispatch = sent->dispatch;
+	struct ari_command_link *link = is_over_this(sent) ?
+	    dispatch_lane(dispatch, sent->kind) : *dispatch->options.control;
 	const bool is_play = sent->kind == CALL_CMD_PLAY;
 	char name[CALL_NAME_SIZE];
 	struct ari_uri uri;
@@ -228,26 +257,10 @@ probe(struct sent *sent)
 	ari_uri_init(&uri);
 	ari_uri_segment(&uri, is_play ? "playbacks" : "channels");
 	ari_uri_segment(&uri, name);
-	if (ari_command_send(dispatch_lane(dispatch, sent->kind), "GET",
-	        uri.text, NULL, NULL,
+	if (ari_command_send(link, "GET", uri.text, NULL, NULL,
 	        dispatch->options.config->asterisk.command_timeout_ms,
 	        on_probe_reply, sent) != 0)
 		dispatch_sent_free(sent);
-}
-
-/*
- * Said by this process, over a link that was lost, and its events are now
- * another's to read: he can tell what became of it.
- */
-static int
-apply_disown(struct turn_job *job, struct store_txn *txn)
-{
-	struct sent *sent = (struct sent *)job;
-	const int rc = outbox_disown(txn, sent->call_id, sent->seq,
-	    sent->tries);
-
-	memset(&sent->change, 0, sizeof(sent->change));
-	return rc == -KAP_NOENT ? 0 : rc;
 }
 
 /* --- looking through the outboxes ----------------------------------------- */
@@ -318,6 +331,21 @@ is_to_be_left(const struct dispatch *dispatch, const struct left *left)
 	    !change_owns_slot(dispatch->options.maker, left->slot));
 }
 
+/* Whether it may have to wait for its connection's end. */
+static bool
+may_wait(const struct command *command)
+{
+	return command->state == COMMAND_SENT && is_once(command) &&
+	    command->connection != 0;
+}
+
+/* As many as there may be commands under way: the next look begins others. */
+static bool
+is_fence_crowded(const struct dispatch *dispatch)
+{
+	return command_fence_waiting(dispatch->fence) >= LANE_FULL;
+}
+
 /* Whether anything was begun. */
 static bool
 resume_head(struct dispatch *dispatch, const struct left *left)
@@ -327,13 +355,15 @@ resume_head(struct dispatch *dispatch, const struct left *left)
 	struct sent *sent;
 
 	if ((!is_left && !may_be_taken_up(dispatch, left)) ||
+	    (may_wait(command) && is_fence_crowded(dispatch)) ||
 	    dispatch_is_under_way(dispatch, left->head.call_id, command->seq))
 		return false;
 	sent = dispatch_sent_new(dispatch, left->head.call_id, left->slot,
 	    command);
 	if (sent == NULL)
 		return false;
-	if (is_left)
+	sent->is_left = is_left;
+	if (is_left && !is_over_this(sent))
 		dispatch_submit(sent, apply_disown);
 	else if (command->state == COMMAND_WAITING)
 		dispatch_submit(sent, apply_look);
@@ -418,8 +448,7 @@ is_lane_full(const struct dispatch *dispatch)
 	const struct dispatch_options *options = &dispatch->options;
 
 	return ari_command_in_flight(*options->control) >= LANE_FULL ||
-	    ari_command_in_flight(*options->originate) >= LANE_FULL ||
-	    command_fence_waiting(dispatch->fence) >= LANE_FULL;
+	    ari_command_in_flight(*options->originate) >= LANE_FULL;
 }
 
 /* Begin the next heads; true if any was. */

@@ -55,7 +55,7 @@ event_filter_set(struct ari_command_link *control,
 	char app[ARI_APP_SIZE];
 	struct ari_uri uri;
 
-	ari_url_app_name(app, config->node.id, (int)slot, NULL);
+	ari_url_app_name(app, config->node.id, (int)slot);
 	ari_uri_init(&uri);
 	ari_uri_segment(&uri, "applications");
 	ari_uri_segment(&uri, app);

@@ -291,7 +291,7 @@ begin_connect(struct event_link *link)
 {
 	char app[ARI_APP_SIZE];
 
-	ari_url_app_name(app, link->config->node.id, link->slot, NULL);
+	ari_url_app_name(app, link->config->node.id, link->slot);
 	move(link, EVENT_LINK_CONNECTING);
 	link->connect = ari_connect_begin(link->base, &link->address,
 	    link->config, app, RECEIVE_BUFFER,

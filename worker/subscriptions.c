@@ -153,7 +153,7 @@ begin_uri(const struct subscriptions *subscriptions, unsigned slot,
 {
 	char app[ARI_APP_SIZE];
 
-	ari_url_app_name(app, subscriptions->config->node.id, (int)slot, NULL);
+	ari_url_app_name(app, subscriptions->config->node.id, (int)slot);
 	ari_uri_init(uri);
 	ari_uri_segment(uri, "applications");
 	ari_uri_segment(uri, app);

@@ -345,7 +345,7 @@ open_links(struct bench *bench)
 		(void)fprintf(stderr, "ari-sim-bench: %s\n", msg.text);
 		return false;
 	}
-	ari_url_app_name(app, NODE, 0, NULL);
+	ari_url_app_name(app, NODE, 0);
 	bench->on_tick = event_new(bench->base, -1, EV_PERSIST, on_tick_due,
 	    bench);
 	bench->on_begin = evtimer_new(bench->base, on_begin_due, bench);

@@ -105,10 +105,8 @@ test_app_name(void **state)
 	char app[ARI_APP_SIZE];
 
 	(void)state;
-	ari_url_app_name(app, 7, 3, NULL);
+	ari_url_app_name(app, 7, 3);
 	assert_string_equal(app, "kaphila-7-3");
-	ari_url_app_name(app, 7, 3, "originate");
-	assert_string_equal(app, "kaphila-7-3-originate");
 	ari_url_connection_name(app, 7, 3, ARI_LANE_CONTROL, 0xbeef);
 	assert_string_equal(app, "kaphila-7-3-control-0000beef");
 }

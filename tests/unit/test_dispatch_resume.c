@@ -850,6 +850,40 @@ test_fence_without_a_link(void **state)
 }
 
 /*
+ * The same without a reply, over a link that stands: it is asked for behind
+ * that, and whoever is to tell of it need not wait for the link's end.
+ */
+static void
+test_left_over_a_link_that_stands(void **state)
+{
+	static const struct scene scene = { "", 0, CALL_CMD_ORIGINATE,
+		LEFT_SENT, 0, OWN_GENERATION, true, true, STREAM_ELSEWHERE,
+		NULL };
+	struct outbox_head head;
+	struct store_txn *txn;
+	struct bench bench;
+
+	(void)state;
+	bench_open(&bench);
+	bench.look = 404;
+	bench.connection = ari_command_connection(bench.lane.link);
+	lay_out(&bench, &scene);
+	bench.streams.slots[0].reader = STREAM_ELSEWHERE;
+	dispatch_relieve(bench.dispatch, true);
+	dispatch_resume(bench.dispatch);
+	RUN_UNTIL(bench.base, dispatch_under_way(bench.dispatch) == 0);
+	assert_int_equal(bench.requests, 1);
+	assert_int_equal(bench.app_looks, 0);
+	assert_int_equal(store_begin_read(bench.store.store, &txn), 0);
+	assert_int_equal(outbox_scan(txn, "", &head, 1), 1);
+	store_end_read(&txn);
+	assert_int_equal(head.command.state, COMMAND_SENT);
+	assert_int_equal(head.command.generation, 0);
+	assert_int_equal(head.command.connection, 0);
+	bench_close(&bench);
+}
+
+/*
  * What was taken for a connection that is not the present one is not said: it
  * would be asked for in vain.
  */
@@ -1048,6 +1082,7 @@ main(void)
 		cmocka_unit_test(test_fence),
 		cmocka_unit_test(test_fence_of_one_that_leaves),
 		cmocka_unit_test(test_fence_without_a_link),
+		cmocka_unit_test(test_left_over_a_link_that_stands),
 		cmocka_unit_test(test_taken_for_another_connection),
 		cmocka_unit_test(test_verdict_waits_for_the_events),
 		cmocka_unit_test(test_verdicts_on_a_playback),
