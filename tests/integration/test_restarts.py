@@ -305,17 +305,15 @@ def place_anyhow(kaphila, key, sink):
 
 
 def apps(asterisk, kaphila):
-    """Slots whose Stasis app has a connection; None where Asterisk can't say:
-    with an app that is just going its list is a 500."""
+    """Slots whose Stasis app has a connection; None where Asterisk can't
+    say."""
     client = asterisk.media.ari()
     try:
-        response = client.request("GET", "applications")
+        names = client.app_names()
     finally:
         client.close()
-    if response.status_code == 500:
+    if names is None:
         return None
-    response.raise_for_status()
-    names = {one["name"] for one in response.json()}
     node = kaphila.settings["node.id"]
     return {
         int(name.rpartition("-")[2])

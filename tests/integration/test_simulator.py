@@ -1039,8 +1039,9 @@ def wait_said(simulator, lane):
     [
         (2500, "playback.finished"),
         (6000, "playback.finished"),
-        # Longer than anybody waits: never said again, and told to have failed.
-        (18000, "playback.failed"),
+        # Far longer than anybody waits, however slow the successor comes:
+        # never said again, and told to have failed.
+        (40000, "playback.failed"),
     ],
 )
 def test_play_behind_a_late_reply(

@@ -39,6 +39,15 @@ class Ari:
         response.raise_for_status()
         return response.json()
 
+    def app_names(self):
+        """The names of all apps; None where Asterisk can't say: with one that
+        is just going its list is a 500."""
+        response = self.request("GET", "applications")
+        if response.status_code == 500:
+            return None
+        response.raise_for_status()
+        return {app["name"] for app in response.json()}
+
     def listen(self, app):
         """Register a Stasis app and collect its events."""
         address = self.url.replace("http://", "ws://", 1)
