@@ -5,13 +5,13 @@ Processes are taken by role and slot when their moment comes; where there is
 none (it is just being restarted), the next that lives is taken.
 """
 
-import json
 import os
 import random
 import signal
-import socket
 import time
 from dataclasses import dataclass
+
+from harness.kaphila import control
 
 # (action, weight, needs the simulator)
 ACTIONS = (
@@ -46,7 +46,6 @@ ACTIONS = (
     ("fault restart", 1, True),
 )
 NOBODY = "none lives"
-CONTROL_S = 10
 
 
 @dataclass(frozen=True)
@@ -74,16 +73,6 @@ def plan(seed, seconds, every_s, simulator, without=()):
         )
         at_s += dice.uniform(0.3, 1.7) * every_s
     return steps
-
-
-def control(run_dir, **request):
-    """One request on the master's control socket; its decoded answer."""
-    with socket.socket(socket.AF_UNIX) as link:
-        link.settimeout(CONTROL_S)
-        link.connect(str(run_dir / "control.sock"))
-        link.sendall(json.dumps(request).encode() + b"\n")
-        with link.makefile("rb") as answer:
-            return json.loads(answer.readline())
 
 
 class Chaos:

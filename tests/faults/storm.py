@@ -32,14 +32,14 @@ os.environ.setdefault("KAPHILA_BUILD_DIR", str(TOP / "build"))
 sys.path.insert(0, str(TOP / "tests" / "integration"))
 # pylint: disable=wrong-import-position
 from callers import PRESSING, Callers  # noqa: E402
-from chaos import Chaos, control, plan  # noqa: E402
+from chaos import Chaos, plan  # noqa: E402
 from judge import (  # noqa: E402
     CONTROL_KINDS, accepted_ids, doubles, timed_out_ids, unseen,
 )
 from talk import faults as talk_faults  # noqa: E402
 from harness import invariants, paths  # noqa: E402
 from harness.asterisk import AsteriskPair  # noqa: E402
-from harness.kaphila import Kaphila  # noqa: E402
+from harness.kaphila import Kaphila, control  # noqa: E402
 from harness.ports import Ports  # noqa: E402
 from harness.postgres import Database, Postgres  # noqa: E402
 from harness.simulator import EventSink, Simulator  # noqa: E402

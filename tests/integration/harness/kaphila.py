@@ -18,6 +18,7 @@ from .waiting import TimedOut, wait_until
 # Of this test process: node numbers are part of call ids and of the names of
 # Stasis apps, so each kaphila on a shared Asterisk gets one of its own.
 _nodes = itertools.count(1)
+CONTROL_S = 10  # that the master has for an answer
 
 DEFAULTS = {
     "log.level": "debug",
@@ -34,6 +35,17 @@ DEFAULTS = {
     "supervision.heartbeat_timeout_s": 30,
     "auth.pepper": "0123456789abcdef0123456789abcdef",
 }
+
+
+def control(run_dir, **request):
+    """One request on a master's control socket; its decoded answer. OSError;
+    ValueError where the master ended instead."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as link:
+        link.settimeout(CONTROL_S)
+        link.connect(str(run_dir / "control.sock"))
+        link.sendall(json.dumps(request).encode() + b"\n")
+        with link.makefile("rb") as answer:
+            return json.loads(answer.readline())
 
 
 class Api(requests.Session):
@@ -331,15 +343,9 @@ class Kaphila:
         with the sanitizers takes 200 ms to begin and end, and this is asked for
         again and again. AssertionError if the master doesn't answer."""
         try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
-                client.settimeout(10)
-                client.connect(str(self.run_dir / "control.sock"))
-                client.sendall(b'{"command":"status"}\n')
-                line = client.makefile("rb").readline()
-        except OSError as error:
+            answer = control(self.run_dir, command="status")
+        except (OSError, ValueError) as error:
             raise AssertionError(f"no status: {error}") from error
-        assert line, "the master closed the connection"
-        answer = json.loads(line)
         assert answer["ok"], answer
         return answer
 
