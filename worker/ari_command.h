@@ -23,6 +23,8 @@ struct ari_command_link;
 
 /* Requests of one link that may wait for their replies at once. */
 #define ARI_COMMANDS_MAX 4096
+/* What is taken up again adds nothing beyond: calls that live need the rest. */
+#define ARI_COMMANDS_FULL (ARI_COMMANDS_MAX / 2)
 
 /* The Asterisk at the other end. */
 struct ari_server {

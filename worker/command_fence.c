@@ -20,8 +20,6 @@
 #define ROUND_MS 20      /* …and twice as long each time, */
 #define ROUND_MAX_MS 640 /* up to this */
 #define LIMIT_MS 15000   /* then it counts as one that never goes */
-/* Calls that live meanwhile need the rest of a lane. */
-#define LANE_FULL (ARI_COMMANDS_MAX / 2)
 
 TAILQ_HEAD(fence_waits, fence_wait);
 
@@ -72,7 +70,7 @@ tell_ending(struct command_fence *fence)
 
 	while ((wait = TAILQ_FIRST(&fence->ending)) != NULL) {
 		if (wait->end != FENCE_NO_REPLY &&
-		    ari_command_in_flight(*fence->control) >= LANE_FULL) {
+		    ari_command_in_flight(*fence->control) >= ARI_COMMANDS_FULL) {
 			go_on_in_ms(fence, ROUND_MS);
 			return;
 		}

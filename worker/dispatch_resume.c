@@ -32,8 +32,6 @@
 #define PROBE_PLAY_MS 3000
 #define RESUME_PAGE 256
 #define PAGE_WAIT_MS 1
-/* Calls that live meanwhile need the rest of a lane. */
-#define LANE_FULL (ARI_COMMANDS_MAX / 2)
 #define LANE_WAIT_MS 20
 
 /* One head, and whether it is to be taken up here. */
@@ -343,7 +341,7 @@ may_wait(const struct command *command)
 static bool
 is_fence_crowded(const struct dispatch *dispatch)
 {
-	return command_fence_waiting(dispatch->fence) >= LANE_FULL;
+	return command_fence_waiting(dispatch->fence) >= ARI_COMMANDS_FULL;
 }
 
 /* Whether anything was begun. */
@@ -447,8 +445,8 @@ is_lane_full(const struct dispatch *dispatch)
 {
 	const struct dispatch_options *options = &dispatch->options;
 
-	return ari_command_in_flight(*options->control) >= LANE_FULL ||
-	    ari_command_in_flight(*options->originate) >= LANE_FULL;
+	return ari_command_in_flight(*options->control) >= ARI_COMMANDS_FULL ||
+	    ari_command_in_flight(*options->originate) >= ARI_COMMANDS_FULL;
 }
 
 /* Begin the next heads; true if any was. */

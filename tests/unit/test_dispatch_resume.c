@@ -443,6 +443,21 @@ test_taken_meanwhile(void **state)
 	bench_close(&bench);
 }
 
+/* This process has said an originate, and is then relieved of its duty. */
+static void
+relieve_of_originate(struct bench *bench)
+{
+	static const struct scene scene = { "", 0, CALL_CMD_ORIGINATE,
+		LEFT_SENT, 0, OWN_GENERATION, true, true, STREAM_ELSEWHERE,
+		NULL };
+
+	lay_out(bench, &scene);
+	set_alive(OWN_SLOT, OWN_GENERATION, true);
+	bench->streams.slots[0].reader = STREAM_ELSEWHERE;
+	dispatch_relieve(bench->dispatch, true);
+	dispatch_resume(bench->dispatch);
+}
+
 /*
  * An originate over a link that was lost, of a process that was relieved: it
  * lives on, but its successor tells what became of it.
@@ -450,18 +465,11 @@ test_taken_meanwhile(void **state)
 static void
 test_originate_of_a_relieved_process(void **state)
 {
-	static const struct scene scene = { "", 0, CALL_CMD_ORIGINATE,
-		LEFT_SENT, 0, OWN_GENERATION, true, true, STREAM_ELSEWHERE,
-		NULL };
 	struct bench bench;
 
 	(void)state;
 	bench_open(&bench);
-	lay_out(&bench, &scene);
-	set_alive(OWN_SLOT, OWN_GENERATION, true);
-	bench.streams.slots[0].reader = STREAM_ELSEWHERE;
-	dispatch_relieve(bench.dispatch, true);
-	dispatch_resume(bench.dispatch);
+	relieve_of_originate(&bench);
 	turn_flush(bench.turn);
 	/* from here on it is the successor */
 	bench.maker.generation = OWN_GENERATION + 1;
@@ -850,15 +858,13 @@ test_fence_without_a_link(void **state)
 }
 
 /*
- * The same without a reply, over a link that stands: it is asked for behind
- * that, and whoever is to tell of it need not wait for the link's end.
+ * An originate without a reply over a link that stands, of a process that was
+ * relieved: it is asked for behind that, and whoever is to tell of it need not
+ * wait for the link's end.
  */
 static void
 test_left_over_a_link_that_stands(void **state)
 {
-	static const struct scene scene = { "", 0, CALL_CMD_ORIGINATE,
-		LEFT_SENT, 0, OWN_GENERATION, true, true, STREAM_ELSEWHERE,
-		NULL };
 	struct outbox_head head;
 	struct store_txn *txn;
 	struct bench bench;
@@ -867,10 +873,7 @@ test_left_over_a_link_that_stands(void **state)
 	bench_open(&bench);
 	bench.look = 404;
 	bench.connection = ari_command_connection(bench.lane.link);
-	lay_out(&bench, &scene);
-	bench.streams.slots[0].reader = STREAM_ELSEWHERE;
-	dispatch_relieve(bench.dispatch, true);
-	dispatch_resume(bench.dispatch);
+	relieve_of_originate(&bench);
 	RUN_UNTIL(bench.base, dispatch_under_way(bench.dispatch) == 0);
 	assert_int_equal(bench.requests, 1);
 	assert_int_equal(bench.app_looks, 0);
@@ -880,6 +883,7 @@ test_left_over_a_link_that_stands(void **state)
 	assert_int_equal(head.command.state, COMMAND_SENT);
 	assert_int_equal(head.command.generation, 0);
 	assert_int_equal(head.command.connection, 0);
+	set_alive(OWN_SLOT, OWN_GENERATION, false);
 	bench_close(&bench);
 }
 
