@@ -54,6 +54,18 @@ limit_drain(struct child_runtime *runtime)
 	(void)event_add(runtime->on_deadline, &limit);
 }
 
+/*
+ * The master's channel ends before its death is signalled. The signal has
+ * nothing to do any more for one that runs, and it must not come late:
+ * LeakSanitizer stops its process when that ends, and a SIGCONT takes the
+ * stop back, for which it then waits for ever.
+ */
+static void
+heed_no_death(void)
+{
+	(void)prctl(PR_SET_PDEATHSIG, 0);
+}
+
 static void
 request_drain(struct child_runtime *runtime, enum child_drain_reason reason)
 {
@@ -65,6 +77,8 @@ request_drain(struct child_runtime *runtime, enum child_drain_reason reason)
 
 	if (!runtime->draining || reason == CHILD_DRAIN_MASTER_GONE)
 		limit_drain(runtime);
+	if (reason == CHILD_DRAIN_MASTER_GONE)
+		heed_no_death();
 	if (runtime->draining)
 		return;
 	child_runtime_heed_bell(runtime, false);
