@@ -59,6 +59,7 @@ struct event_link {
 	bool handed_over;
 	int64_t up_since_ms;         /* boot clock */
 	int64_t take_back_ms;        /* the last such wait; 0: none yet */
+	unsigned abandoned;          /* handshakes that had no answer in time */
 };
 
 #define TO(state) (1U << EVENT_LINK_##state)
@@ -133,13 +134,22 @@ longer(int64_t a, int64_t b)
 	return a > b ? a : b;
 }
 
-/* Another program has the app: leave it there for a while. */
+/*
+ * Another connection has the app. One of our own, if Asterisk came only now to
+ * a handshake that had been given up: that one is closed, so take the app
+ * back. Else another program's: leave it there for a while.
+ */
 static int64_t
 take_back_wait_ms(struct event_link *link)
 {
 	const int64_t held_ms = clock_boot_ms() - link->up_since_ms;
 	int64_t wait_ms = TAKE_BACK_MIN_MS;
 
+	if (link->abandoned > 0 && held_ms < TAKE_BACK_MAX_MS) {
+		link->abandoned--;
+		return 0;
+	}
+	link->abandoned = 0;
 	if (link->take_back_ms != 0 && held_ms < TAKE_BACK_MAX_MS)
 		wait_ms = link->take_back_ms < TAKE_BACK_MAX_MS / 2 ?
 		    link->take_back_ms * 2 : TAKE_BACK_MAX_MS;
@@ -247,6 +257,14 @@ on_reader_dropped(void *ctx, uint64_t bytes)
 }
 
 static void
+on_reader_ask(void *ctx)
+{
+	const struct event_link *link = ctx;
+
+	link->ops->ask(link->ctx);
+}
+
+static void
 on_reader_ended(void *ctx, const char *reason)
 {
 	struct event_link *link = ctx;
@@ -261,6 +279,7 @@ static const struct event_reader_ops reader_ops = {
 	.event = on_reader_event,
 	.committed = on_reader_committed,
 	.dropped = on_reader_dropped,
+	.ask = on_reader_ask,
 	.ended = on_reader_ended,
 };
 
@@ -274,6 +293,8 @@ on_connected(void *arg, int fd, const char *reason)
 
 	link->connect = NULL;
 	if (fd < 0) {
+		if (fd == -KAP_TIMEOUT)
+			link->abandoned++;
 		go_down(link, reason, 0);
 		return;
 	}
@@ -439,6 +460,12 @@ event_link_free(struct event_link **link)
 		event_free(old->on_hand_over);
 	event_reader_free(&old->reader);
 	free(old);
+}
+
+void
+event_link_asked(struct event_link *link, bool is_there)
+{
+	event_reader_asked(link->reader, is_there);
 }
 
 bool

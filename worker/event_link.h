@@ -6,7 +6,8 @@
  * owner's, and so are the words in the log but for dropped messages and an app
  * that a stranger took over.
  *
- * Nothing but control frames is ever sent on it.
+ * Nothing but control frames is ever sent on it; whether Asterisk still sends
+ * the app's events, it is asked over another connection (`ask`).
  */
 #ifndef KAP_EVENT_LINK_H
 #define KAP_EVENT_LINK_H
@@ -70,9 +71,11 @@ struct event_link_ops {
 	void (*lost)(void *ctx, uint64_t bytes);
 	/*
 	 * Hand the socket to the master (CHILD_MSG_EVENTS_FD). 0, or negative
-	 * to be asked again at the next ping. The descriptor stays ours.
+	 * to be asked again after ping_interval_ms. The descriptor stays ours.
 	 */
 	int (*hand_over)(void *ctx, int fd);
+	/* As event_reader_ops has it; event_link_asked() takes the reply. */
+	void (*ask)(void *ctx);
 	/* That socket is dead (CHILD_MSG_EVENTS_GONE); already shut down. */
 	void (*gone)(void *ctx);
 };
@@ -120,6 +123,12 @@ void event_link_end(struct event_link *link);
 void event_link_free(struct event_link **link);
 
 enum event_link_state event_link_state(const struct event_link *link);
+
+/*
+ * The reply to `ask` (event_reader_asked): not of a question that was asked
+ * before the last `up`. May call `down`.
+ */
+void event_link_asked(struct event_link *link, bool is_there);
 
 /* Whether the stream has been read beyond a mark (event_reader_is_past). */
 bool event_link_is_past(struct event_link *link, struct event_mark *mark);

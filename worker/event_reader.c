@@ -21,9 +21,9 @@
 #include "shared/stats.h"
 
 #define RECORD_VERSION 1
-#define RETRY_US 100000    /* after a transaction that failed */
-#define PINGS_UNANSWERED 2 /* …and nothing else came: dead */
-#define MARK_SHARED_MS 20  /* as long one mark serves all who ask */
+#define RETRY_US 100000   /* after a transaction that failed */
+#define ASKED_IN_VAIN 2   /* questions followed by no event: deaf */
+#define MARK_SHARED_MS 20 /* as long one mark serves all who ask */
 
 /*
  * The record of a slot's stream: key <slot>. Only ever grows at its tail. The
@@ -59,7 +59,7 @@ struct event_reader {
 	const struct event_reader_ops *ops;
 	void *ctx;
 	const int64_t *ping_interval_ms;
-	struct event *on_ping;
+	struct event *on_look;
 	struct event *on_retry;
 	struct event *on_readable; /* NULL: stopped */
 	struct event_base *base;
@@ -77,8 +77,9 @@ struct event_reader {
 	uint8_t pong[ARI_WS_CONTROL_PAYLOAD];
 	size_t pong_len;
 	bool waiting;         /* there is something to gather */
-	bool heard;           /* bytes came since the last ping */
-	unsigned unanswered;  /* pings sent since the last byte */
+	uint64_t events_then; /* record.events at the last look */
+	bool was_asked;       /* …and Asterisk was asked for one, and said yes */
+	unsigned in_vain;     /* looks at which that had brought none, in a row */
 	struct event_mark asked; /* the last mark */
 	int64_t asked_ms;     /* boot clock */
 	uint64_t passed;      /* the last one that is committed */
@@ -95,51 +96,68 @@ end_reading(struct event_reader *reader, const char *reason)
 	reader->ops->ended(reader->ctx, copy);
 }
 
-/* ---- pings ---- */
+/* ---- life ---- */
 
+/*
+ * That the connection lives, a ping would tell. That Asterisk still sends the
+ * app's events over it, only an event does: of connections that register an
+ * app in the same moment, one may lose it again and not be told.
+ */
 static void
-arm_ping(struct event_reader *reader)
+arm_look(struct event_reader *reader)
 {
 	const int64_t ms = *reader->ping_interval_ms;
 	const struct timeval after = { .tv_sec = ms / 1000,
 		.tv_usec = ms % 1000 * 1000 };
 
-	(void)evtimer_add(reader->on_ping, &after);
+	(void)evtimer_add(reader->on_look, &after);
 }
 
 /*
- * Whether there is any sign of life since the last ping: bytes read, bytes
+ * Whether there is any sign of life since the last look: events read, bytes
  * waiting, or a batch of ours because of which nobody reads.
  */
 static bool
 is_alive(const struct event_reader *reader)
 {
-	return reader->heard || reader->batch != NULL ||
-	    event_socket_has_bytes(reader->fd);
+	return reader->record.events != reader->events_then ||
+	    reader->batch != NULL || event_socket_has_bytes(reader->fd);
 }
 
 static void
-on_ping_due(evutil_socket_t fd, short what, void *arg)
+on_look_due(evutil_socket_t fd, short what, void *arg)
 {
 	struct event_reader *reader = arg;
+	const bool alive = is_alive(reader);
 
 	(void)fd;
 	(void)what;
-	if (is_alive(reader))
-		reader->unanswered = 0;
-	reader->heard = false;
-	if (reader->unanswered >= PINGS_UNANSWERED) {
-		end_reading(reader, "Asterisk answers no pings");
+	if (alive)
+		reader->in_vain = 0;
+	else if (reader->was_asked)
+		reader->in_vain++;
+	reader->events_then = reader->record.events;
+	reader->was_asked = false;
+	if (reader->in_vain >= ASKED_IN_VAIN) {
+		end_reading(reader, "Asterisk sends the app's events elsewhere");
 		return;
 	}
-	reader->unanswered++;
-	if (event_socket_send_control(reader->fd, ARI_WS_PING, NULL, 0) ==
-	    -KAP_GONE) {
-		end_reading(reader, "a ping can't be sent");
-		return;
-	}
-	arm_ping(reader);
+	arm_look(reader);
+	if (!alive)
+		reader->ops->ask(reader->ctx);
 }
+
+void
+event_reader_asked(struct event_reader *reader, bool is_there)
+{
+	if (reader->on_readable == NULL)
+		return;
+	reader->was_asked = is_there;
+	if (!is_there)
+		end_reading(reader, "Asterisk has no such Stasis app");
+}
+
+/* ---- marks ---- */
 
 /* A mark behind all that Asterisk has written by now; 0 or negative. */
 static int
@@ -400,8 +418,6 @@ batch_new(struct event_reader *reader)
 static void
 take_piece(struct event_reader *reader, size_t len)
 {
-	reader->heard = true;
-	reader->unanswered = 0;
 	reader->batch = batch_new(reader);
 	if (reader->batch == NULL || decode_piece(reader, len) != 0) {
 		if (reader->batch != NULL)
@@ -481,9 +497,10 @@ attach(struct event_reader *reader, int fd, uint64_t *position_out)
 	    sizeof(reader->asked.reader));
 	reader->passed = 0;
 	reader->replaced = false;
-	reader->heard = true;
-	reader->unanswered = 0;
-	arm_ping(reader);
+	reader->events_then = 0;
+	reader->was_asked = false;
+	reader->in_vain = 0;
+	arm_look(reader);
 	return 0;
 }
 
@@ -608,9 +625,9 @@ event_reader_new(struct event_base *base, struct turn *turn,
 	reader->ctx = ctx;
 	reader->fd = -1;
 	reader->buffer = malloc(EVENT_READER_PEEK);
-	reader->on_ping = evtimer_new(base, on_ping_due, reader);
+	reader->on_look = evtimer_new(base, on_look_due, reader);
 	reader->on_retry = evtimer_new(base, on_retry_due, reader);
-	if (reader->buffer == NULL || reader->on_ping == NULL ||
+	if (reader->buffer == NULL || reader->on_look == NULL ||
 	    reader->on_retry == NULL ||
 	    turn_add_gather(turn, gather, reader) != 0)
 		event_reader_free(&reader);
@@ -624,7 +641,7 @@ event_reader_stop(struct event_reader *reader)
 		event_free(reader->on_readable);
 	reader->on_readable = NULL;
 	reader->waiting = false;
-	(void)evtimer_del(reader->on_ping);
+	(void)evtimer_del(reader->on_look);
 	if (reader->batch != NULL && evtimer_pending(reader->on_retry, NULL))
 		batch_free(reader->batch); /* the turn doesn't have it */
 	else if (reader->batch != NULL)
@@ -645,10 +662,10 @@ event_reader_free(struct event_reader **reader)
 		return;
 	*reader = NULL;
 	turn_remove_gather(old->turn, gather, old);
-	if (old->on_ping != NULL && old->on_retry != NULL)
+	if (old->on_look != NULL && old->on_retry != NULL)
 		event_reader_stop(old);
-	if (old->on_ping != NULL)
-		event_free(old->on_ping);
+	if (old->on_look != NULL)
+		event_free(old->on_look);
 	if (old->on_retry != NULL)
 		event_free(old->on_retry);
 	free(old->buffer);

@@ -45,6 +45,12 @@ struct event_reader_ops {
 	void (*committed)(void *ctx, int rc);
 	/* A message over ARI_WS_MESSAGE_MAX was thrown away. */
 	void (*dropped)(void *ctx, uint64_t bytes);
+	/*
+	 * No event has come for an interval: have Asterisk send one, and say
+	 * by event_reader_asked() what it said to that. Nothing follows from a
+	 * question that could not be asked, or had no reply.
+	 */
+	void (*ask)(void *ctx);
 	/* The connection is of no more use; the reader has stopped. */
 	void (*ended)(void *ctx, const char *reason);
 };
@@ -53,7 +59,8 @@ struct event_reader_ops {
  * Make a reader; all arguments are borrowed until event_reader_free.
  *
  * slot              0..CHILD_MAX_WORKERS - 1: whose record in STORE_STREAMS
- * ping_interval_ms  read anew at each ping
+ * ping_interval_ms  how long no event may come before one is asked for; read
+ *                   anew each time
  *
  * Returns NULL when out of memory.
  */
@@ -96,6 +103,17 @@ void event_reader_stop(struct event_reader *reader);
 
 /* Stop and free. Sets *reader NULL. */
 void event_reader_free(struct event_reader **reader);
+
+/*
+ * The reply to `ask`. Once two have been followed by no event in a whole
+ * interval, Asterisk sends them to somebody else, or to nobody, and reading
+ * ends; at once where there is no such app.
+ *
+ * is_there  whether Asterisk has the app, and says that it sends the event
+ *
+ * May call `ended`. Nothing happens to a reader that is stopped.
+ */
+void event_reader_asked(struct event_reader *reader, bool is_there);
 
 /* Whether reading ended because another connection took the app over. */
 bool event_reader_was_replaced(const struct event_reader *reader);

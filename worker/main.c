@@ -433,6 +433,7 @@ open_streams(struct worker *worker)
 		.turn = worker->turn,
 		.maker = &worker->maker,
 		.dispatch = worker->dispatch,
+		.control = &worker->control,
 		.states = &worker->states,
 		.changed = on_stream_changed,
 		.ctx = worker,

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "call_events.h"
+#include "event_ask.h"
 #include "event_link.h"
 #include "shared/log.h"
 
@@ -19,6 +20,7 @@ struct stream {
 	struct streams *streams;
 	unsigned slot;
 	struct event_link *link;
+	struct event_ask *ask;
 	struct call_events *events;
 	bool up;
 	unsigned refused_batches; /* in a row; tried ten times a second */
@@ -79,8 +81,25 @@ on_down(void *ctx, const char *reason)
 	log_warn(stream->up ? "event link lost" : "no event link",
 	    LOG_S("reason", reason), LOG_I("slot", stream->slot));
 	stream->up = false;
+	event_ask_forget(stream->ask);
 	set_state(stream, STREAM_UNREAD);
 	options->changed(options->ctx, stream->slot, false, false);
+}
+
+static void
+on_ask(void *ctx)
+{
+	const struct stream *stream = ctx;
+
+	event_ask_send(stream->ask);
+}
+
+static void
+on_told(void *ctx, bool is_there)
+{
+	const struct stream *stream = ctx;
+
+	event_link_asked(stream->link, is_there);
 }
 
 static void
@@ -149,6 +168,7 @@ static const struct event_link_ops link_ops = {
 	.committed = on_committed,
 	.lost = on_lost,
 	.hand_over = on_hand_over,
+	.ask = on_ask,
 	.gone = on_gone,
 };
 
@@ -159,6 +179,7 @@ free_stream(struct stream *stream)
 {
 	if (stream->link != NULL)
 		event_link_free(&stream->link);
+	event_ask_free(&stream->ask);
 	call_events_free(&stream->events);
 	free(stream);
 }
@@ -168,6 +189,13 @@ make_stream(struct streams *streams, int slot, struct stream **stream_out)
 {
 	const struct streams_options *options = &streams->options;
 	struct stream *stream = calloc(1, sizeof(*stream));
+	const struct event_ask_options ask = {
+		.control = options->control,
+		.config = &options->runtime->config,
+		.slot = (unsigned)slot,
+		.told = on_told,
+		.ctx = stream,
+	};
 	struct kap_errmsg msg;
 	int rc = -KAP_NOMEM;
 
@@ -175,9 +203,10 @@ make_stream(struct streams *streams, int slot, struct stream **stream_out)
 		return rc;
 	stream->streams = streams;
 	stream->slot = (unsigned)slot;
+	stream->ask = event_ask_new(&ask);
 	stream->events = call_events_new(options->maker, options->dispatch,
 	    &options->states->slots[slot]);
-	if (stream->events != NULL)
+	if (stream->events != NULL && stream->ask != NULL)
 		rc = event_link_new(&stream->link, options->runtime->base,
 		    options->turn, options->store, &options->runtime->config,
 		    slot, &link_ops, stream, &msg);

@@ -24,7 +24,8 @@ struct streams_options {
 	struct turn *turn;
 	const struct change_maker *maker;
 	struct dispatch *dispatch;
-	struct stream_states *states; /* written here alone */
+	struct ari_command_link **control; /* where Asterisk is asked */
+	struct stream_states *states;      /* written here alone */
 	/*
 	 * A stream's events are read from now on, or not any more.
 	 *

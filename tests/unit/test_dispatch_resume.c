@@ -672,6 +672,12 @@ on_stream_committed(void *ctx, int rc)
 	assert_int_equal(rc, 0);
 }
 
+static void
+on_stream_ask(void *ctx)
+{
+	(void)ctx;
+}
+
 static int
 on_stream_hand_over(void *ctx, int fd)
 {
@@ -687,7 +693,7 @@ stream_open(struct stream *stream, struct bench *bench)
 	static const struct event_link_ops ops = { .up = on_stream_up,
 		.begin = on_stream_begin, .event = on_stream_event,
 		.committed = on_stream_committed,
-		.hand_over = on_stream_hand_over };
+		.hand_over = on_stream_hand_over, .ask = on_stream_ask };
 	struct kap_errmsg msg;
 
 	memset(stream, 0, sizeof(*stream));

@@ -174,6 +174,7 @@ static const struct event_reader_ops ops = {
 	.event = on_event,
 	.committed = on_committed,
 	.dropped = on_dropped,
+	.ask = on_nothing,
 	.ended = on_ended,
 };
 

@@ -36,6 +36,8 @@ struct bench {
 	unsigned fail_next;    /* transactions that shall fail */
 	unsigned stop_at;      /* stop the reader in the committed() that … */
 	uint64_t dropped;
+	unsigned asked;
+	void (*reply)(struct bench *bench); /* to that; NULL: none */
 	char ended[160];
 };
 
@@ -99,12 +101,23 @@ on_ended(void *ctx, const char *reason)
 	(void)snprintf(bench->ended, sizeof(bench->ended), "%s", reason);
 }
 
+static void
+on_ask(void *ctx)
+{
+	struct bench *bench = ctx;
+
+	bench->asked++;
+	if (bench->reply != NULL)
+		bench->reply(bench);
+}
+
 static const struct event_reader_ops ops = {
 	.started = on_started,
 	.begin = on_begin,
 	.event = on_event,
 	.committed = on_committed,
 	.dropped = on_dropped,
+	.ask = on_ask,
 	.ended = on_ended,
 };
 
@@ -427,42 +440,108 @@ test_app_taken_over(void **state)
 	frames_free(&frames);
 }
 
-static void
-test_silence_is_death(void **state)
-{
-	struct bench *bench = *state;
-	uint8_t pings[64];
+/* ---- life ---- */
 
-	bench->ping_interval_ms = 20;
-	start(bench);
-	RUN_UNTIL(bench->base, bench->ended[0] != '\0');
-	assert_string_equal(bench->ended, "Asterisk answers no pings");
-	/* two pings were sent, six bytes each with their mask */
-	assert_int_equal(recv(bench->server, pings, sizeof(pings), 0), 12);
-	assert_int_equal(pings[0], 0x80 | ARI_WS_PING);
+static void
+say_yes(struct bench *bench)
+{
+	event_reader_asked(bench->reader, true);
 }
 
-/* Answered pings keep it alive through many more than two intervals. */
 static void
-test_pongs_are_life(void **state)
+say_no(struct bench *bench)
+{
+	event_reader_asked(bench->reader, false);
+}
+
+/* What isn't of a call is life as well. */
+static void
+answer_with_event(struct bench *bench)
+{
+	static const char text[] = "{\"type\":\"ChannelUserevent\"}";
+	struct frames frames = { 0 };
+
+	say_yes(bench);
+	frames_frame(&frames, true, ARI_WS_TEXT, text, sizeof(text) - 1);
+	send_all(bench->server, frames.data, frames.len);
+	frames_free(&frames);
+}
+
+/* The connection lives, and its pongs come; but no event does. */
+static void
+answer_with_pong(struct bench *bench)
+{
+	say_yes(bench);
+	send_all(bench->server, "\x8a\x00", 2);
+}
+
+static void
+test_no_events_is_deafness(void **state)
 {
 	struct bench *bench = *state;
-	unsigned answered = 0;
+
+	bench->ping_interval_ms = 20;
+	bench->reply = say_yes;
+	start(bench);
+	RUN_UNTIL(bench->base, bench->ended[0] != '\0');
+	assert_string_equal(bench->ended,
+	    "Asterisk sends the app's events elsewhere");
+	assert_int_equal(bench->asked, 2);
+}
+
+static void
+test_pongs_are_no_events(void **state)
+{
+	struct bench *bench = *state;
+
+	bench->ping_interval_ms = 20;
+	bench->reply = answer_with_pong;
+	start(bench);
+	RUN_UNTIL(bench->base, bench->ended[0] != '\0');
+	assert_non_null(strstr(bench->ended, "elsewhere"));
+}
+
+static void
+test_no_app_is_the_end(void **state)
+{
+	struct bench *bench = *state;
+
+	bench->ping_interval_ms = 20;
+	bench->reply = say_no;
+	start(bench);
+	RUN_UNTIL(bench->base, bench->ended[0] != '\0');
+	assert_string_equal(bench->ended, "Asterisk has no such Stasis app");
+	assert_int_equal(bench->asked, 1);
+	event_reader_asked(bench->reader, false); /* too late: nothing */
+}
+
+/* Events keep it up through many more than two intervals. */
+static void
+test_events_are_life(void **state)
+{
+	struct bench *bench = *state;
+
+	bench->ping_interval_ms = 20;
+	bench->reply = answer_with_event;
+	start(bench);
+	RUN_UNTIL(bench->base, bench->asked == 8 ||
+	    bench->ended[0] != '\0');
+	assert_string_equal(bench->ended, "");
+}
+
+/* Asterisk stands still, or its command link is down: that says nothing. */
+static void
+test_no_reply_is_no_verdict(void **state)
+{
+	struct bench *bench = *state;
 
 	bench->ping_interval_ms = 20;
 	start(bench);
-	while (answered < 8 && bench->ended[0] == '\0') {
-		uint8_t ping[6];
-
-		(void)event_base_loop(bench->base, EVLOOP_ONCE);
-		if (recv(bench->server, ping, sizeof(ping), MSG_DONTWAIT) !=
-		    sizeof(ping))
-			continue;
-		assert_int_equal(ping[0], 0x80 | ARI_WS_PING);
-		send_all(bench->server, "\x8a\x00", 2);
-		answered++;
-	}
+	RUN_UNTIL(bench->base, bench->asked == 8 ||
+	    bench->ended[0] != '\0');
 	assert_string_equal(bench->ended, "");
+	bench->reply = say_yes;
+	RUN_UNTIL(bench->base, bench->ended[0] != '\0');
 }
 
 /* ---- marks ---- */
@@ -883,8 +962,11 @@ main(void)
 		TEST(test_ping_is_answered),
 		cmocka_unit_test(test_ends),
 		TEST(test_app_taken_over),
-		TEST(test_silence_is_death),
-		TEST(test_pongs_are_life),
+		TEST(test_no_events_is_deafness),
+		TEST(test_pongs_are_no_events),
+		TEST(test_no_app_is_the_end),
+		TEST(test_events_are_life),
+		TEST(test_no_reply_is_no_verdict),
 		TEST(test_mark_is_behind_what_was_written),
 		TEST(test_mark_waits_for_the_commit),
 		TEST(test_other_pongs_are_no_answer),
