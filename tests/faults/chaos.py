@@ -39,6 +39,8 @@ ACTIONS = (
     ("fault huge_event", 1, True),
     ("fault out_of_order", 2, True),
     ("fault replace_app", 1, True),
+    ("fault steal_app", 1, True),
+    ("fault forget_app", 1, True),
     ("fault delay_replies", 2, True),
     ("fault drop_reply", 3, True),
     ("fault silence", 1, True),

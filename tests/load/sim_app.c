@@ -98,6 +98,14 @@ sim_app_replace(struct sim *sim, struct sim_app *app)
 }
 
 void
+sim_app_deafen(struct sim *sim, struct sim_app *app, bool has_stranger)
+{
+	app->conn = NULL;
+	app->has_stranger = has_stranger;
+	end_if_unused(sim, app);
+}
+
+void
 sim_app_hold(struct sim_app *app)
 {
 	app->calls++;

@@ -41,6 +41,12 @@ void sim_app_disconnect(struct sim *sim, const struct sim_conn *conn);
 /* A stranger takes it over. */
 void sim_app_replace(struct sim *sim, struct sim_app *app);
 
+/*
+ * Its events go to nobody from now on, and who is connected for it isn't told:
+ * a stranger has it; or it is gone, as far as its channels allow.
+ */
+void sim_app_deafen(struct sim *sim, struct sim_app *app, bool has_stranger);
+
 /* A channel reports to it from now on, or no more. */
 void sim_app_hold(struct sim_app *app);
 void sim_app_release(struct sim *sim, const char *name);

@@ -387,6 +387,28 @@ sim_event_replaced(struct sim *sim, struct sim_conn *conn, const char *app)
 }
 
 void
+sim_event_user(struct sim *sim, struct sim_conn *conn, const char *app,
+    const char *name)
+{
+	struct sim_text *text = &sim->scratch;
+
+	sim_text_clear(text);
+	sim_text_add(text, "{\"type\":\"ChannelUserevent\",\"timestamp\":");
+	sim_text_add_time(text, clock_wall_ms());
+	sim_text_add(text, ",\"eventname\":");
+	sim_text_add_quoted(text, name);
+	sim_text_add(text, ",\"userevent\":{\"eventname\":");
+	sim_text_add_quoted(text, name);
+	sim_text_add(text, "},\"asterisk_id\":");
+	sim_text_add_quoted(text, sim->entity);
+	sim_text_add(text, ",\"application\":");
+	sim_text_add_quoted(text, app);
+	sim_text_add(text, "}");
+	if (!text->failed)
+		sim_ws_send(conn, text->data, text->len);
+}
+
+void
 sim_event_unknown(struct sim *sim, struct sim_conn *conn, size_t bytes)
 {
 	static const char xs[] = "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"

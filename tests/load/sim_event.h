@@ -51,5 +51,7 @@ void sim_event_playback(struct sim *sim, const struct sim_playback *playback,
 void sim_event_replaced(struct sim *sim, struct sim_conn *conn,
     const char *app);
 void sim_event_unknown(struct sim *sim, struct sim_conn *conn, size_t bytes);
+void sim_event_user(struct sim *sim, struct sim_conn *conn, const char *app,
+    const char *name);
 
 #endif

@@ -130,17 +130,55 @@ act_huge_event(struct sim *sim, const struct sim_fault_site *site)
 	    site->values->bytes : HUGE_BYTES);
 }
 
+/* ---- to apps ---- */
+
+/* The app whose events a connection gets, if it is meant; or NULL. */
+static struct sim_app *
+app_of(const struct sim *sim, const struct sim_conn *conn,
+    const struct sim_fault_site *site)
+{
+	struct sim_app *app = sim_app_find(sim, conn->app);
+
+	if (conn->ws == NULL || !is_meant(conn, site->app, false) ||
+	    app == NULL || app->conn != conn)
+		return NULL;
+	return app;
+}
+
 static void
 act_replace_app(struct sim *sim, const struct sim_fault_site *site)
 {
 	for (struct sim_conn *conn = sim_server_first(sim); conn != NULL;
 	    conn = conn->next) {
-		struct sim_app *app = sim_app_find(sim, conn->app);
+		struct sim_app *app = app_of(sim, conn, site);
 
-		if (conn->ws != NULL && is_meant(conn, site->app, false) &&
-		    app != NULL && app->conn == conn)
+		if (app != NULL)
 			sim_app_replace(sim, app);
 	}
+}
+
+static void
+deafen(struct sim *sim, const struct sim_fault_site *site, bool has_stranger)
+{
+	for (struct sim_conn *conn = sim_server_first(sim); conn != NULL;
+	    conn = conn->next) {
+		struct sim_app *app = app_of(sim, conn, site);
+
+		if (app != NULL)
+			sim_app_deafen(sim, app, has_stranger);
+	}
+}
+
+static void
+act_steal_app(struct sim *sim, const struct sim_fault_site *site)
+{
+	deafen(sim, site, true);
+}
+
+static void
+act_forget_app(struct sim *sim, const struct sim_fault_site *site)
+{
+	deafen(sim, site, false);
 }
 
 /* ---- to all ---- */
@@ -239,6 +277,8 @@ static const struct sim_fault_kind kinds[] = {
 	{ "unknown_event", SIM_FAULT_WORLD, act_unknown_event, false },
 	{ "huge_event", SIM_FAULT_WORLD, act_huge_event, false },
 	{ "replace_app", SIM_FAULT_WORLD, act_replace_app, false },
+	{ "steal_app", SIM_FAULT_WORLD, act_steal_app, false },
+	{ "forget_app", SIM_FAULT_WORLD, act_forget_app, false },
 	{ "restart", SIM_FAULT_WORLD, act_restart, false },
 	{ "freeze", SIM_FAULT_WORLD, act_freeze, false },
 	{ "refuse_connect", SIM_FAULT_WORLD, act_refuse_connect, false },

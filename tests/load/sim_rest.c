@@ -76,6 +76,7 @@ static const struct route routes[] = {
 	    SIM_COMMAND_FILTER },
 	{ "POST", "applications/*/subscription", sim_rest_subscribe,
 	    SIM_COMMAND_OTHER },
+	{ "POST", "events/user/*", sim_rest_send_event, SIM_COMMAND_OTHER },
 };
 
 #define ROUTE_COUNT (sizeof(routes) / sizeof(routes[0]))

@@ -9,6 +9,7 @@
 #include "shared/clock.h"
 #include "sim_app.h"
 #include "sim_call.h"
+#include "sim_event.h"
 #include "sim_list.h"
 #include "sim_snoop.h"
 #include "sim_world.h"
@@ -156,6 +157,33 @@ sim_rest_set_filter(struct sim *sim, const struct sim_request *request,
 		return;
 	}
 	sim_app_render(sim, app, sim_rest_ok(reply));
+}
+
+/* ---- events on demand ---- */
+
+/* Of nothing but an app: sources are for channels, which it doesn't know. */
+void
+sim_rest_send_event(struct sim *sim, const struct sim_request *request,
+    struct sim_reply *reply)
+{
+	const char *name = sim_rest_text(request, "application");
+	const struct sim_app *app;
+
+	if (name == NULL) {
+		sim_rest_refuse(reply, 400, "Bad Request",
+		    "Missing parameter application");
+		return;
+	}
+	app = sim_app_find(sim, name);
+	if (app == NULL) {
+		sim_rest_refuse(reply, 404, "Not Found",
+		    "Application not found");
+		return;
+	}
+	if (app->conn != NULL)
+		sim_event_user(sim, app->conn, app->name,
+		    request->segments[2]);
+	sim_rest_no_content(reply);
 }
 
 /* ---- what an app is told of ---- */
