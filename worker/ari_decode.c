@@ -29,6 +29,7 @@ struct decode {
 struct event_type {
 	const char *name;
 	bool (*decode)(const struct decode *decode);
+	enum ari_event_kind kind; /* if it decodes */
 };
 
 static const cJSON *
@@ -276,22 +277,37 @@ decode_dtmf(const struct decode *decode)
 	return on_channel(decode, CALL_IN_DTMF);
 }
 
-/* The types that matter; NULL: not about a call. */
+static bool
+decode_user_event(const struct decode *decode)
+{
+	return ari_mark_parse(text_of(decode->json, "eventname"),
+	    &decode->out->mark);
+}
+
+static bool
+decode_replaced(const struct decode *decode)
+{
+	(void)decode;
+	return true;
+}
+
+/* The types that matter. */
 static const struct event_type types[] = {
-	{ "Dial", decode_dial },
-	{ "ChannelStateChange", decode_state_change },
-	{ "StasisStart", decode_stasis_start },
-	{ "StasisEnd", decode_stasis_end },
-	{ "ChannelDestroyed", decode_destroyed },
-	{ "RecordingStarted", decode_recording_started },
-	{ "RecordingFinished", decode_recording_finished },
-	{ "RecordingFailed", decode_recording_failed },
-	{ "ChannelCreated", decode_created },
-	{ "ChannelHangupRequest", decode_hangup_request },
-	{ "ChannelDtmfReceived", decode_dtmf },
-	{ "PlaybackStarted", decode_playback_started },
-	{ "PlaybackFinished", decode_playback_finished },
-	{ "ApplicationReplaced", NULL },
+	{ "Dial", decode_dial, ARI_EVENT_CALL },
+	{ "ChannelStateChange", decode_state_change, ARI_EVENT_CALL },
+	{ "StasisStart", decode_stasis_start, ARI_EVENT_CALL },
+	{ "StasisEnd", decode_stasis_end, ARI_EVENT_CALL },
+	{ "ChannelDestroyed", decode_destroyed, ARI_EVENT_CALL },
+	{ "RecordingStarted", decode_recording_started, ARI_EVENT_CALL },
+	{ "RecordingFinished", decode_recording_finished, ARI_EVENT_CALL },
+	{ "RecordingFailed", decode_recording_failed, ARI_EVENT_CALL },
+	{ "ChannelCreated", decode_created, ARI_EVENT_CALL },
+	{ "ChannelHangupRequest", decode_hangup_request, ARI_EVENT_CALL },
+	{ "ChannelDtmfReceived", decode_dtmf, ARI_EVENT_CALL },
+	{ "PlaybackStarted", decode_playback_started, ARI_EVENT_CALL },
+	{ "PlaybackFinished", decode_playback_finished, ARI_EVENT_CALL },
+	{ "ChannelUserevent", decode_user_event, ARI_EVENT_MARK },
+	{ "ApplicationReplaced", decode_replaced, ARI_EVENT_REPLACED },
 };
 
 static const struct event_type *
@@ -428,10 +444,8 @@ decode_json(const cJSON *json, int64_t now_ms, struct ari_event *out)
 	if (!cJSON_IsObject(json) || type == NULL)
 		return;
 	out->input.at_ms = event_time(json, now_ms);
-	if (type->decode == NULL)
-		out->kind = ARI_EVENT_REPLACED;
-	else if (type->decode(&decode))
-		out->kind = ARI_EVENT_CALL;
+	if (type->decode(&decode))
+		out->kind = type->kind;
 }
 
 /*

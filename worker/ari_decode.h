@@ -9,12 +9,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "ari_mark.h"
 #include "shared/call.h"
 #include "shared/call_machine.h"
 
 enum ari_event_kind {
 	ARI_EVENT_IRRELEVANT, /* of no call of ours, or of no interest */
 	ARI_EVENT_CALL,       /* `call_id` and `input` are set */
+	ARI_EVENT_MARK,       /* `mark` is set */
 	ARI_EVENT_REPLACED    /* another connection has taken our app over */
 };
 
@@ -22,6 +24,7 @@ struct ari_event {
 	enum ari_event_kind kind;
 	struct call_input input; /* at_ms: Asterisk's time of the event */
 	char call_id[CALL_ID_SIZE];
+	struct ari_mark mark;
 };
 
 /*

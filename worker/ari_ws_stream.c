@@ -175,8 +175,6 @@ take_control(struct ari_ws_stream *stream, const struct piece *piece,
 
 	if (frame->opcode == ARI_WS_PING)
 		piece->ops->ping(piece->ctx, payload, len);
-	if (frame->opcode == ARI_WS_PONG && piece->ops->pong != NULL)
-		piece->ops->pong(piece->ctx, payload, len);
 	if (frame->opcode != ARI_WS_CLOSE)
 		return 0;
 	if (len >= 2)

@@ -41,8 +41,6 @@ struct ari_ws_stream_ops {
 	int (*message)(void *ctx, const uint8_t *data, size_t len);
 	/* A ping that wants its pong. */
 	void (*ping)(void *ctx, const uint8_t *payload, size_t len);
-	/* The answer to a ping of ours; NULL: of no interest. */
-	void (*pong)(void *ctx, const uint8_t *payload, size_t len);
 	/* A message of `len` bytes was thrown away. */
 	void (*dropped)(void *ctx, uint64_t len);
 };

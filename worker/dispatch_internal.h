@@ -32,7 +32,7 @@ struct sent {
 	unsigned stats_trunk; /* originate only (stats.h) */
 	uint32_t seq;
 	int64_t taken_ms;
-	struct event_mark mark; /* PROBED: what is to be read first */
+	struct ari_mark mark; /* PROBED: what is to be read first */
 	struct fence_wait fence;
 	bool fenced;   /* the fence has ended: what is probed now is final */
 	bool in_doubt; /* …but it stands: never to be said again */

@@ -1,7 +1,7 @@
 /*
- * Has Asterisk send an event to a slot's Stasis app, for the app's event link
- * to see that it still gets them. Asked over the command link, so that the two
- * ways together are one round: Asterisk takes commands, and tells.
+ * Has Asterisk send a mark to a slot's Stasis app, for the app's event link to
+ * see that it gets the app's events, and what came before. Asked over the
+ * command link, so that both ways together make one round.
  */
 #ifndef KAP_EVENT_ASK_H
 #define KAP_EVENT_ASK_H
@@ -9,7 +9,9 @@
 #include <stdbool.h>
 
 #include "ari_command.h"
+#include "ari_mark.h"
 #include "shared/config.h"
+#include "shared/errors.h"
 
 struct event_ask;
 
@@ -18,8 +20,8 @@ struct event_ask_options {
 	const struct config *config;
 	unsigned slot; /* whose app */
 	/*
-	 * Asterisk has the app and says that it sends the event, or has it
-	 * not. Not called where it said neither. From the loop; may call
+	 * Asterisk has the app and says that it sends the mark, or has it not.
+	 * Not called where it said neither. From the loop; may call
 	 * event_ask_forget, and must not free.
 	 */
 	void (*told)(void *ctx, bool is_there);
@@ -33,12 +35,13 @@ struct event_ask *event_ask_new(const struct event_ask_options *options);
 void event_ask_free(struct event_ask **ask);
 
 /*
- * Ask. Nothing happens while a question has no reply yet, or the command link
- * is down. Never blocks, never calls back at once.
+ * Ask. Returns 0; -KAP_AGAIN (the command link is down), -KAP_FULL,
+ * -KAP_NOMEM. Never blocks, never calls back at once.
  */
-void event_ask_send(struct event_ask *ask);
+KAP_MUST_USE int event_ask_send(struct event_ask *ask,
+    const struct ari_mark *mark);
 
-/* The reply to what was asked before is not told: it means another link. */
+/* What was asked until now is not told any more: it means another link. */
 void event_ask_forget(struct event_ask *ask);
 
 #endif

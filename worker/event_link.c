@@ -256,12 +256,12 @@ on_reader_dropped(void *ctx, uint64_t bytes)
 	    LOG_I("bytes", bytes));
 }
 
-static void
-on_reader_ask(void *ctx)
+static int
+on_reader_ask(void *ctx, const struct ari_mark *mark)
 {
 	const struct event_link *link = ctx;
 
-	link->ops->ask(link->ctx);
+	return link->ops->ask(link->ctx, mark);
 }
 
 static void
@@ -469,7 +469,7 @@ event_link_asked(struct event_link *link, bool is_there)
 }
 
 bool
-event_link_is_past(struct event_link *link, struct event_mark *mark)
+event_link_is_past(struct event_link *link, struct ari_mark *mark)
 {
 	return event_reader_is_past(link->reader, mark);
 }

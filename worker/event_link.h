@@ -75,7 +75,7 @@ struct event_link_ops {
 	 */
 	int (*hand_over)(void *ctx, int fd);
 	/* As event_reader_ops has it; event_link_asked() takes the reply. */
-	void (*ask)(void *ctx);
+	int (*ask)(void *ctx, const struct ari_mark *mark);
 	/* That socket is dead (CHILD_MSG_EVENTS_GONE); already shut down. */
 	void (*gone)(void *ctx);
 };
@@ -131,7 +131,7 @@ enum event_link_state event_link_state(const struct event_link *link);
 void event_link_asked(struct event_link *link, bool is_there);
 
 /* Whether the stream has been read beyond a mark (event_reader_is_past). */
-bool event_link_is_past(struct event_link *link, struct event_mark *mark);
+bool event_link_is_past(struct event_link *link, struct ari_mark *mark);
 
 /* Since when events are read without a gap (event_reader_began_ms). */
 int64_t event_link_began_ms(const struct event_link *link);

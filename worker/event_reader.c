@@ -22,8 +22,9 @@
 
 #define RECORD_VERSION 1
 #define RETRY_US 100000   /* after a transaction that failed */
-#define ASKED_IN_VAIN 2   /* questions followed by no event: deaf */
-#define MARK_SHARED_MS 20 /* as long one mark serves all who ask */
+#define ASKED_IN_VAIN 2   /* intervals with a reply and no event: deaf */
+#define MARK_EVERY_MS 20  /* at the most; for all who want one by then */
+#define MARK_RETRY_MS 100 /* where Asterisk can't be asked */
 
 /*
  * The record of a slot's stream: key <slot>. Only ever grows at its tail. The
@@ -60,6 +61,7 @@ struct event_reader {
 	void *ctx;
 	const int64_t *ping_interval_ms;
 	struct event *on_look;
+	struct event *on_mark; /* one is wanted, and its time has come */
 	struct event *on_retry;
 	struct event *on_readable; /* NULL: stopped */
 	struct event_base *base;
@@ -78,9 +80,9 @@ struct event_reader {
 	size_t pong_len;
 	bool waiting;         /* there is something to gather */
 	uint64_t events_then; /* record.events at the last look */
-	bool was_asked;       /* …and Asterisk was asked for one, and said yes */
+	bool was_asked;       /* …and Asterisk said that it sends a mark */
 	unsigned in_vain;     /* looks at which that had brought none, in a row */
-	struct event_mark asked; /* the last mark */
+	struct ari_mark asked; /* the last mark */
 	int64_t asked_ms;     /* boot clock */
 	uint64_t passed;      /* the last one that is committed */
 };
@@ -94,6 +96,56 @@ end_reading(struct event_reader *reader, const char *reason)
 	(void)snprintf(copy, sizeof(copy), "%s", reason);
 	event_reader_stop(reader);
 	reader->ops->ended(reader->ctx, copy);
+}
+
+/* ---- marks ---- */
+
+static void
+ask_in_ms(struct event_reader *reader, int64_t ms)
+{
+	const struct timeval after = { .tv_usec = ms * 1000 };
+
+	(void)evtimer_add(reader->on_mark, &after);
+}
+
+/* The next one; for whoever wants one from now on. */
+static void
+want_mark(struct event_reader *reader, struct ari_mark *mark_out)
+{
+	const int64_t since_ms = clock_boot_ms() - reader->asked_ms;
+
+	*mark_out = reader->asked;
+	mark_out->number++;
+	if (!evtimer_pending(reader->on_mark, NULL))
+		ask_in_ms(reader, since_ms < MARK_EVERY_MS ?
+		    MARK_EVERY_MS - since_ms : 0);
+}
+
+static void
+on_mark_due(evutil_socket_t fd, short what, void *arg)
+{
+	struct event_reader *reader = arg;
+	struct ari_mark mark = reader->asked;
+
+	(void)fd;
+	(void)what;
+	mark.number++;
+	if (reader->ops->ask(reader->ctx, &mark) != 0) {
+		ask_in_ms(reader, MARK_RETRY_MS);
+		return;
+	}
+	reader->asked = mark;
+	reader->asked_ms = clock_boot_ms();
+}
+
+bool
+event_reader_is_past(struct event_reader *reader, struct ari_mark *mark)
+{
+	if (reader->fd < 0)
+		return false;
+	if (mark->number == 0 || mark->reader != reader->asked.reader)
+		want_mark(reader, mark);
+	return reader->passed >= mark->number;
 }
 
 /* ---- life ---- */
@@ -129,6 +181,7 @@ on_look_due(evutil_socket_t fd, short what, void *arg)
 {
 	struct event_reader *reader = arg;
 	const bool alive = is_alive(reader);
+	struct ari_mark mark;
 
 	(void)fd;
 	(void)what;
@@ -144,7 +197,7 @@ on_look_due(evutil_socket_t fd, short what, void *arg)
 	}
 	arm_look(reader);
 	if (!alive)
-		reader->ops->ask(reader->ctx);
+		want_mark(reader, &mark);
 }
 
 void
@@ -152,43 +205,10 @@ event_reader_asked(struct event_reader *reader, bool is_there)
 {
 	if (reader->on_readable == NULL)
 		return;
-	reader->was_asked = is_there;
-	if (!is_there)
+	if (is_there)
+		reader->was_asked = true;
+	else
 		end_reading(reader, "Asterisk has no such Stasis app");
-}
-
-/* ---- marks ---- */
-
-/* A mark behind all that Asterisk has written by now; 0 or negative. */
-static int
-ask_mark(struct event_reader *reader, struct event_mark *mark_out)
-{
-	const int64_t now_ms = clock_boot_ms();
-	struct event_mark mark = reader->asked;
-	int rc;
-
-	if (mark.number == 0 || now_ms - reader->asked_ms > MARK_SHARED_MS) {
-		mark.number++;
-		rc = event_socket_send_control(reader->fd, ARI_WS_PING,
-		    (const uint8_t *)&mark, sizeof(mark));
-		if (rc != 0)
-			return rc;
-		reader->asked = mark;
-		reader->asked_ms = now_ms;
-	}
-	*mark_out = mark;
-	return 0;
-}
-
-bool
-event_reader_is_past(struct event_reader *reader, struct event_mark *mark)
-{
-	if (reader->fd < 0)
-		return false;
-	if ((mark->number == 0 || mark->reader != reader->asked.reader) &&
-	    ask_mark(reader, mark) != 0)
-		return false;
-	return reader->passed >= mark->number;
 }
 
 /* ---- decoding what was peeked ---- */
@@ -211,6 +231,14 @@ batch_add(struct batch *batch, const struct ari_event *event)
 	return 0;
 }
 
+static void
+note_mark(const struct event_reader *reader, const struct ari_mark *mark)
+{
+	if (mark->reader == reader->asked.reader &&
+	    mark->number <= reader->asked.number)
+		reader->batch->marked = mark->number;
+}
+
 static int
 on_message(void *ctx, const uint8_t *data, size_t len)
 {
@@ -221,6 +249,9 @@ on_message(void *ctx, const uint8_t *data, size_t len)
 	switch (ari_decode((const char *)data, len, clock_wall_ms(), &event)) {
 	case ARI_EVENT_CALL:
 		return batch_add(reader->batch, &event);
+	case ARI_EVENT_MARK:
+		note_mark(reader, &event.mark);
+		break;
 	case ARI_EVENT_REPLACED:
 		reader->replaced = true;
 		(void)snprintf(reader->fault, sizeof(reader->fault),
@@ -244,20 +275,6 @@ on_stream_ping(void *ctx, const uint8_t *payload, size_t len)
 }
 
 static void
-on_stream_pong(void *ctx, const uint8_t *payload, size_t len)
-{
-	struct event_reader *reader = ctx;
-	struct event_mark mark;
-
-	if (len != sizeof(mark))
-		return;
-	memcpy(&mark, payload, sizeof(mark));
-	if (mark.reader == reader->asked.reader &&
-	    mark.number <= reader->asked.number)
-		reader->batch->marked = mark.number;
-}
-
-static void
 on_dropped(void *ctx, uint64_t len)
 {
 	const struct event_reader *reader = ctx;
@@ -268,7 +285,6 @@ on_dropped(void *ctx, uint64_t len)
 static const struct ari_ws_stream_ops stream_ops = {
 	.message = on_message,
 	.ping = on_stream_ping,
-	.pong = on_stream_pong,
 	.dropped = on_dropped,
 };
 
@@ -492,7 +508,8 @@ attach(struct event_reader *reader, int fd, uint64_t *position_out)
 	if (reader->on_readable == NULL)
 		return -KAP_NOMEM;
 	reader->fd = fd;
-	reader->asked = (struct event_mark){ .number = 0 };
+	reader->asked = (struct ari_mark){ .number = 0 };
+	reader->asked_ms = 0;
 	evutil_secure_rng_get_bytes(&reader->asked.reader,
 	    sizeof(reader->asked.reader));
 	reader->passed = 0;
@@ -626,9 +643,10 @@ event_reader_new(struct event_base *base, struct turn *turn,
 	reader->fd = -1;
 	reader->buffer = malloc(EVENT_READER_PEEK);
 	reader->on_look = evtimer_new(base, on_look_due, reader);
+	reader->on_mark = evtimer_new(base, on_mark_due, reader);
 	reader->on_retry = evtimer_new(base, on_retry_due, reader);
 	if (reader->buffer == NULL || reader->on_look == NULL ||
-	    reader->on_retry == NULL ||
+	    reader->on_mark == NULL || reader->on_retry == NULL ||
 	    turn_add_gather(turn, gather, reader) != 0)
 		event_reader_free(&reader);
 	return reader;
@@ -642,6 +660,7 @@ event_reader_stop(struct event_reader *reader)
 	reader->on_readable = NULL;
 	reader->waiting = false;
 	(void)evtimer_del(reader->on_look);
+	(void)evtimer_del(reader->on_mark);
 	if (reader->batch != NULL && evtimer_pending(reader->on_retry, NULL))
 		batch_free(reader->batch); /* the turn doesn't have it */
 	else if (reader->batch != NULL)
@@ -662,10 +681,13 @@ event_reader_free(struct event_reader **reader)
 		return;
 	*reader = NULL;
 	turn_remove_gather(old->turn, gather, old);
-	if (old->on_look != NULL && old->on_retry != NULL)
+	if (old->on_look != NULL && old->on_mark != NULL &&
+	    old->on_retry != NULL)
 		event_reader_stop(old);
 	if (old->on_look != NULL)
 		event_free(old->on_look);
+	if (old->on_mark != NULL)
+		event_free(old->on_mark);
 	if (old->on_retry != NULL)
 		event_free(old->on_retry);
 	free(old->buffer);

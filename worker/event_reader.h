@@ -26,15 +26,6 @@ struct event_reader;
 /* Most that is peeked, and so committed, at once. */
 #define EVENT_READER_PEEK 262144
 
-/*
- * A mark in a stream, set by Asterisk itself: the payload of a ping, which its
- * pong brings back. Zeroed: none.
- */
-struct event_mark {
-	uint64_t reader; /* which: a predecessor's pongs may come, too */
-	uint64_t number; /* from 1 */
-};
-
 /* begin, event and committed are as in event_link.h. None may free. */
 struct event_reader_ops {
 	/* A new stream's record is committed; reading begins. */
@@ -46,11 +37,11 @@ struct event_reader_ops {
 	/* A message over ARI_WS_MESSAGE_MAX was thrown away. */
 	void (*dropped)(void *ctx, uint64_t bytes);
 	/*
-	 * No event has come for an interval: have Asterisk send one, and say
-	 * by event_reader_asked() what it said to that. Nothing follows from a
-	 * question that could not be asked, or had no reply.
+	 * Have Asterisk send a mark, and say by event_reader_asked() what it
+	 * said to that, if anything. 0; or negative, and it is asked again
+	 * soon: Asterisk can't be reached now.
 	 */
-	void (*ask)(void *ctx);
+	int (*ask)(void *ctx, const struct ari_mark *mark);
 	/* The connection is of no more use; the reader has stopped. */
 	void (*ended)(void *ctx, const char *reason);
 };
@@ -59,8 +50,8 @@ struct event_reader_ops {
  * Make a reader; all arguments are borrowed until event_reader_free.
  *
  * slot              0..CHILD_MAX_WORKERS - 1: whose record in STORE_STREAMS
- * ping_interval_ms  how long no event may come before one is asked for; read
- *                   anew each time
+ * ping_interval_ms  how long no event may come before a mark is asked for;
+ *                   read anew each time
  *
  * Returns NULL when out of memory.
  */
@@ -105,9 +96,9 @@ void event_reader_stop(struct event_reader *reader);
 void event_reader_free(struct event_reader **reader);
 
 /*
- * The reply to `ask`. Once two have been followed by no event in a whole
- * interval, Asterisk sends them to somebody else, or to nobody, and reading
- * ends; at once where there is no such app.
+ * The reply to `ask`. Once no event has come in a whole interval behind two of
+ * them, Asterisk sends the app's events to somebody else, or to nobody, and
+ * reading ends; at once where there is no such app.
  *
  * is_there  whether Asterisk has the app, and says that it sends the event
  *
@@ -119,13 +110,14 @@ void event_reader_asked(struct event_reader *reader, bool is_there);
 bool event_reader_was_replaced(const struct event_reader *reader);
 
 /*
- * Whether everything that Asterisk had written when this was first asked for
- * is committed by now. Asks Asterisk for a mark behind it where there is none
- * yet, or one of a reader that is no more; a mark of a moment ago serves
- * again. Nothing is concluded while Asterisk can't be asked. Never blocks.
+ * Whether everything that Asterisk had for the app when this was first asked
+ * for is committed by now. Has Asterisk asked for a mark behind it where there
+ * is none yet, or one of a reader that is no more; the next one serves all who
+ * come before it is asked for. Nothing is concluded while Asterisk can't be
+ * asked, or sends the events elsewhere. Never blocks, calls nothing back.
  */
 bool event_reader_is_past(struct event_reader *reader,
-    struct event_mark *mark);
+    struct ari_mark *mark);
 
 /*
  * Since when the stream is read without a gap, over whatever restarts of the

@@ -63,7 +63,7 @@ struct reconcile {
 	size_t chosen; /* channels before were offered to them */
 	unsigned subscribings; /* in this run */
 	struct reconcile_strays *strays; /* of the run that is done */
-	struct event_mark marks[CHILD_MAX_WORKERS];
+	struct ari_mark marks[CHILD_MAX_WORKERS];
 };
 
 /* The reply to one request of one run. */

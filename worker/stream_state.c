@@ -6,7 +6,7 @@
 #include "event_link.h"
 
 bool
-stream_is_past(const struct stream_state *state, struct event_mark *mark)
+stream_is_past(const struct stream_state *state, struct ari_mark *mark)
 {
 	if (state->reader != STREAM_READ || state->link == NULL)
 		return true;

@@ -45,6 +45,6 @@ struct stream_states {
  * the caller to know.
  */
 bool stream_is_past(const struct stream_state *state,
-    struct event_mark *mark);
+    struct ari_mark *mark);
 
 #endif

@@ -86,12 +86,12 @@ on_down(void *ctx, const char *reason)
 	options->changed(options->ctx, stream->slot, false, false);
 }
 
-static void
-on_ask(void *ctx)
+static int
+on_ask(void *ctx, const struct ari_mark *mark)
 {
 	const struct stream *stream = ctx;
 
-	event_ask_send(stream->ask);
+	return event_ask_send(stream->ask, mark);
 }
 
 static void

@@ -22,7 +22,7 @@
 struct fence {
 	bool wanted;      /* a trunk's timer waits for it */
 	int64_t asked_ms; /* deadline clock: when the mark was; 0: not yet */
-	struct event_mark mark;
+	struct ari_mark mark;
 	int64_t past_ms;  /* all that Asterisk had written by then is read */
 };
 

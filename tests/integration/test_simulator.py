@@ -527,6 +527,22 @@ def test_same_subscription(both):
     assert told_before == [[], []]
 
 
+def test_same_mark(both):
+    """An event on demand: told at once, to who has the app."""
+    shapes = []
+    for _, client in both:
+        client.request("POST", "events/user/a-mark", application="test")
+        event = wait_until(
+            lambda client=client: [
+                e for e in client.events if e["type"] == "ChannelUserevent"
+            ],
+            "the event",
+        )[0]
+        assert event["eventname"] == "a-mark"
+        shapes.append({k: type(v).__name__ for k, v in event.items()})
+    assert shapes[0] == shapes[1]
+
+
 def test_same_news_for_who_is_replaced(both):
     """A second connection for an app: the first is told, and gets no more."""
     for name, client in both:
@@ -1128,6 +1144,46 @@ def test_originate_behind_a_late_reply(
     calls.ids += {event["callId"] for event in sink.events()}
     assert len(calls.ids) == 2
     calls.settle()
+
+
+@pytest.mark.parametrize("fault", ["steal_app", "forget_app"])
+def test_originate_while_deaf(
+    simulator, database, make_kaphila, sink, tmp_path, monkeypatch, fault
+):
+    """Asterisk sends the app's events elsewhere without a word, and a worker
+    dies behind an originate: its successor finds no channel and heard of none,
+    for the call was busy. That it heard of none says nothing now."""
+    monkeypatch.setenv("KAPHILA_CRASH_DIR", str(tmp_path))
+    kaphila = make_kaphila(
+        simulator,
+        database,
+        {**FAST, "http.workers": 1, "asterisk.ping_interval_ms": 2000},
+    )
+    kaphila.allow_restarts()
+    calls = Calls(kaphila, simulator, sink)
+    worker = kaphila.pid("worker.0")
+    simulator.fault(fault)
+    (tmp_path / "worker.command_bytes_left").touch()
+    with ThreadPoolExecutor(1) as pool:
+        # its answer is lost
+        pool.submit(
+            kaphila.api(calls.client.key).post,
+            "/makecall",
+            json={"number": number("03"), "webhookUrl": sink.url},
+        )
+        kaphila.wait_new_pid("worker.0", worker)
+    kaphila.wait_ready()
+    ended = wait_until(
+        lambda: [e for e in sink.events() if e["event"] == "call.ended"],
+        "the end of the call",
+        60,
+    )
+    assert ended[0]["status"] == "failed", ended
+    calls.ids += {event["callId"] for event in sink.events()}
+    # All is well again: the link was found to be deaf, and connected anew.
+    calls.place("08")
+    calls.settle()
+    assert simulator.state()["totals"]["rung_twice"] == 0
 
 
 def play(client, call_id):

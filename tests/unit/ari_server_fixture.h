@@ -48,7 +48,6 @@ struct server {
 	unsigned accepted;
 	unsigned upgraded;
 	unsigned pings;
-	struct frames last_pong; /* the frame that answers the last ping */
 	unsigned goodbyes; /* Close frames with code 1000 */
 	struct bufferevent *peer; /* the last one, or NULL */
 	bool is_upgraded;
@@ -72,13 +71,6 @@ server_send_text(struct server *server, const char *text)
 	frames_frame(&frames, true, ARI_WS_TEXT, text, strlen(text));
 	server_send(server, &frames);
 	frames_free(&frames);
-}
-
-/* Late, where no_pongs has kept it back. */
-static inline void
-server_send_last_pong(struct server *server)
-{
-	server_send(server, &server->last_pong);
 }
 
 static inline void
@@ -118,7 +110,6 @@ server_on_rest(evutil_socket_t fd, short what, void *arg)
 	if (server->peer != NULL)
 		server_send(server, &server->rest);
 	frames_free(&server->rest);
-	frames_free(&server->last_pong);
 }
 
 /* Slowly: a piece of the head, after a while the rest with the greeting. */
@@ -197,12 +188,13 @@ server_on_frame(struct server *server, unsigned opcode, char *payload,
     size_t len)
 {
 	if (opcode == ARI_WS_PING) {
+		struct frames pong = { 0 };
+
 		server->pings++;
-		server->last_pong.len = 0;
-		frames_frame(&server->last_pong, true, ARI_WS_PONG, payload,
-		    len);
+		frames_frame(&pong, true, ARI_WS_PONG, payload, len);
 		if (!server->no_pongs)
-			server_send_last_pong(server);
+			server_send(server, &pong);
+		frames_free(&pong);
 	} else if (opcode == ARI_WS_CLOSE) {
 		server->goodbyes += len == 2 && memcmp(payload, "\x03\xe8",
 		    2) == 0;
@@ -328,7 +320,6 @@ server_close(struct server *server)
 {
 	server_hang_up(server);
 	frames_free(&server->rest);
-	frames_free(&server->last_pong);
 	if (server->listener != NULL)
 		evconnlistener_free(server->listener);
 	server->listener = NULL;

@@ -94,6 +94,21 @@ static const struct decode_case cases[] = {
 	    "\"cause\":\"x\"}}", CALL(RECORDING_ERROR, 0, 0, 0) },
 	{ "recording of another", "{\"type\":\"RecordingFinished\"," AT
 	    "\"recording\":{\"name\":\"voicemail\"}}", NOTHING },
+	{ "a mark", "{\"type\":\"ChannelUserevent\"," AT "\"eventname\":"
+	    "\"kaphila-mark-00000000deadbeef-000000000000002a\"}",
+	    ARI_EVENT_MARK, 0, 0, 0, 0 },
+	{ "a mark of another form", "{\"type\":\"ChannelUserevent\"," AT
+	    "\"eventname\":\"kaphila-mark-deadbeef-2a\"}", NOTHING },
+	{ "behind a mark", "{\"type\":\"ChannelUserevent\"," AT
+	    "\"eventname\":\"kaphila-mark-00000000deadbeef-000000000000002a"
+	    "x\"}", NOTHING },
+	{ "a negative mark", "{\"type\":\"ChannelUserevent\"," AT
+	    "\"eventname\":\"kaphila-mark--000000deadbeef-000000000000002a"
+	    "\"}", NOTHING },
+	{ "somebody's event", "{\"type\":\"ChannelUserevent\"," AT
+	    "\"eventname\":\"hello\",\"userevent\":{}}", NOTHING },
+	{ "an event without a name", "{\"type\":\"ChannelUserevent\"," AT
+	    "\"eventname\":17}", NOTHING },
 	{ "replaced", "{\"type\":\"ApplicationReplaced\"," AT
 	    "\"application\":\"kaphila-1-0\"}", ARI_EVENT_REPLACED, 0, 0, 0,
 	    0 },
@@ -452,10 +467,30 @@ test_deep(void **state)
 	    ARI_EVENT_IRRELEVANT);
 }
 
+static void
+test_mark(void **state)
+{
+	const struct ari_mark mark = { .reader = UINT64_MAX, .number = 7 };
+	char name[ARI_MARK_NAME_SIZE];
+	char text[160];
+	struct ari_event event;
+
+	(void)state;
+	ari_mark_name(name, &mark);
+	assert_string_equal(name,
+	    "kaphila-mark-ffffffffffffffff-0000000000000007");
+	(void)snprintf(text, sizeof(text), "{\"type\":\"ChannelUserevent\","
+	    "\"eventname\":\"%s\"}", name);
+	assert_int_equal(ari_decode(text, strlen(text), NOW_MS, &event),
+	    ARI_EVENT_MARK);
+	assert_memory_equal(&event.mark, &mark, sizeof(mark));
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_mark),
 		cmocka_unit_test(test_types),
 		cmocka_unit_test(test_sip_codes),
 		cmocka_unit_test(test_verdicts),

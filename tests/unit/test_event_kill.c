@@ -168,13 +168,21 @@ on_ended(void *ctx, const char *reason)
 	_exit(4);
 }
 
+static int
+on_ask(void *ctx, const struct ari_mark *mark)
+{
+	(void)ctx;
+	(void)mark;
+	return 0;
+}
+
 static const struct event_reader_ops ops = {
 	.started = on_nothing,
 	.begin = on_nothing,
 	.event = on_event,
 	.committed = on_committed,
 	.dropped = on_dropped,
-	.ask = on_nothing,
+	.ask = on_ask,
 	.ended = on_ended,
 };
 
