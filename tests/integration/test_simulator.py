@@ -543,6 +543,36 @@ def test_same_mark(both):
     assert shapes[0] == shapes[1]
 
 
+def test_same_place_of_a_mark(both):
+    """Behind what was told of a channel that can't be found any more."""
+    for name, client in both:
+        for n in range(30):
+            channel = originate(client, "03").json()["id"]
+            wait_until(
+                lambda client=client, channel=channel: client.request(
+                    "GET", f"channels/{channel}"
+                ).status_code
+                == 404,
+                "the end of the channel",
+                every_s=0.001,
+            )
+            mark = f"mark-{n}"
+            client.request("POST", f"events/user/{mark}", application="test")
+            wait_until(
+                lambda client=client, mark=mark: any(
+                    e.get("eventname") == mark for e in client.events
+                ),
+                "the mark",
+            )
+            told = [
+                e.get("eventname", e["type"])
+                for e in client.events
+                if e.get("eventname") == mark
+                or e.get("channel", {}).get("id") == channel
+            ]
+            assert told.index("ChannelDestroyed") < told.index(mark), name
+
+
 def test_same_news_for_who_is_replaced(both):
     """A second connection for an app: the first is told, and gets no more."""
     for name, client in both:
