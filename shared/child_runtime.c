@@ -56,9 +56,9 @@ limit_drain(struct child_runtime *runtime)
 
 /*
  * The master's channel ends before its death is signalled. The signal has
- * nothing to do any more for one that runs, and it must not come late:
- * LeakSanitizer stops its process when that ends, and a SIGCONT takes the
- * stop back, for which it then waits for ever.
+ * nothing to do any more for one that runs, or that is at its end, and it must
+ * not come late: LeakSanitizer stops its process when that ends, and a SIGCONT
+ * takes the stop back, for which it then waits for ever.
  */
 static void
 heed_no_death(void)
@@ -461,4 +461,5 @@ child_runtime_deinit(struct child_runtime *runtime)
 	}
 	event_base_free(runtime->base);
 	runtime->base = NULL;
+	heed_no_death();
 }

@@ -17,6 +17,13 @@ struct ari_mark {
 	uint64_t number; /* from 1 */
 };
 
+/* What Asterisk says to the request for one. */
+enum ari_mark_reply {
+	ARI_MARK_COMES,  /* it has the app, and sends the mark */
+	ARI_MARK_NO_APP, /* it has no such app */
+	ARI_MARK_UNKNOWN /* neither, or nothing: ask again */
+};
+
 /* The name of the event. */
 void ari_mark_name(char out[ARI_MARK_NAME_SIZE], const struct ari_mark *mark);
 

@@ -4,6 +4,7 @@
  */
 #include "event_ask.h"
 
+#include <stdbool.h>
 #include <stdlib.h>
 #include <sys/queue.h>
 
@@ -19,13 +20,37 @@ struct question {
 struct event_ask {
 	struct event_ask_options options;
 	LIST_HEAD(, question) open;
+	bool is_refused; /* the last one that had a reply was */
 };
+
+static enum ari_mark_reply
+reply_of(int status)
+{
+	if (status >= 200 && status <= 299)
+		return ARI_MARK_COMES;
+	return status == 404 ? ARI_MARK_NO_APP : ARI_MARK_UNKNOWN;
+}
+
+/* It can't be worked without: said once, until Asterisk takes one again. */
+static void
+note_refusal(struct event_ask *ask, int status, const char *body)
+{
+	const bool is_refused = reply_of(status) == ARI_MARK_UNKNOWN;
+
+	if (is_refused && !ask->is_refused)
+		log_error("asterisk refuses to send events when asked: is "
+		    "asterisk.user read-only, or ast_multi_user_event_type "
+		    "declined in stasis.conf?",
+		    LOG_I("slot", ask->options.slot), LOG_I("status", status),
+		    LOG_S("reply", body));
+	ask->is_refused = is_refused;
+}
 
 static void
 on_reply(void *arg, int status, const char *body, size_t body_len)
 {
 	struct question *question = arg;
-	const struct event_ask *ask = question->ask;
+	struct event_ask *ask = question->ask;
 
 	(void)body_len;
 	if (ask != NULL)
@@ -33,12 +58,9 @@ on_reply(void *arg, int status, const char *body, size_t body_len)
 	free(question);
 	if (ask == NULL)
 		return;
-	if ((status >= 200 && status <= 299) || status == 404)
-		ask->options.told(ask->options.ctx, status != 404);
-	else if (status > 0)
-		log_warn("asterisk sends no mark", LOG_I("slot",
-		    ask->options.slot), LOG_I("status", status),
-		    LOG_S("reply", body));
+	if (status > 0)
+		note_refusal(ask, status, body);
+	ask->options.told(ask->options.ctx, reply_of(status));
 }
 
 static int

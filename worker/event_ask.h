@@ -6,8 +6,6 @@
 #ifndef KAP_EVENT_ASK_H
 #define KAP_EVENT_ASK_H
 
-#include <stdbool.h>
-
 #include "ari_command.h"
 #include "ari_mark.h"
 #include "shared/config.h"
@@ -20,11 +18,10 @@ struct event_ask_options {
 	const struct config *config;
 	unsigned slot; /* whose app */
 	/*
-	 * Asterisk has the app and says that it sends the mark, or has it not.
-	 * Not called where it said neither. From the loop; may call
-	 * event_ask_forget, and must not free.
+	 * What Asterisk said, once for each that was asked. From the loop; may
+	 * call event_ask_forget, and must not free.
 	 */
-	void (*told)(void *ctx, bool is_there);
+	void (*told)(void *ctx, enum ari_mark_reply reply);
 	void *ctx;
 };
 

@@ -11,6 +11,7 @@
 /*
  * Events that an originated call makes and nobody here reads. Fewer frames to
  * send, to receive and to parse; a newer Asterisk's further ones do no harm.
+ * Not among them: ChannelUserevent, which marks are (ari_mark.h).
  */
 static const char *const unread_events[] = { "ChannelVarset",
 	"ChannelDialplan", "ChannelConnectedLine", "ChannelCallerId",

@@ -59,7 +59,7 @@ struct event_link {
 	bool handed_over;
 	int64_t up_since_ms;         /* boot clock */
 	int64_t take_back_ms;        /* the last such wait; 0: none yet */
-	unsigned abandoned;          /* handshakes that had no answer in time */
+	int64_t gave_up_ms;          /* on a handshake; boot clock, 0: never */
 };
 
 #define TO(state) (1U << EVENT_LINK_##state)
@@ -142,14 +142,15 @@ longer(int64_t a, int64_t b)
 static int64_t
 take_back_wait_ms(struct event_link *link)
 {
-	const int64_t held_ms = clock_boot_ms() - link->up_since_ms;
+	const int64_t now_ms = clock_boot_ms();
+	const int64_t held_ms = now_ms - link->up_since_ms;
+	const bool is_own = link->gave_up_ms != 0 &&
+	    now_ms - link->gave_up_ms < TAKE_BACK_MAX_MS;
 	int64_t wait_ms = TAKE_BACK_MIN_MS;
 
-	if (link->abandoned > 0 && held_ms < TAKE_BACK_MAX_MS) {
-		link->abandoned--;
+	link->gave_up_ms = 0; /* of several, only the last can have it */
+	if (is_own)
 		return 0;
-	}
-	link->abandoned = 0;
 	if (link->take_back_ms != 0 && held_ms < TAKE_BACK_MAX_MS)
 		wait_ms = link->take_back_ms < TAKE_BACK_MAX_MS / 2 ?
 		    link->take_back_ms * 2 : TAKE_BACK_MAX_MS;
@@ -294,7 +295,7 @@ on_connected(void *arg, int fd, const char *reason)
 	link->connect = NULL;
 	if (fd < 0) {
 		if (fd == -KAP_TIMEOUT)
-			link->abandoned++;
+			link->gave_up_ms = clock_boot_ms();
 		go_down(link, reason, 0);
 		return;
 	}
@@ -463,9 +464,9 @@ event_link_free(struct event_link **link)
 }
 
 void
-event_link_asked(struct event_link *link, bool is_there)
+event_link_asked(struct event_link *link, enum ari_mark_reply reply)
 {
-	event_reader_asked(link->reader, is_there);
+	event_reader_asked(link->reader, reply);
 }
 
 bool

@@ -128,7 +128,7 @@ enum event_link_state event_link_state(const struct event_link *link);
  * The reply to `ask` (event_reader_asked): not of a question that was asked
  * before the last `up`. May call `down`.
  */
-void event_link_asked(struct event_link *link, bool is_there);
+void event_link_asked(struct event_link *link, enum ari_mark_reply reply);
 
 /* Whether the stream has been read beyond a mark (event_reader_is_past). */
 bool event_link_is_past(struct event_link *link, struct ari_mark *mark);

@@ -22,7 +22,7 @@
 
 #define RECORD_VERSION 1
 #define RETRY_US 100000   /* after a transaction that failed */
-#define ASKED_IN_VAIN 2   /* intervals with a reply and no event: deaf */
+#define PROMISES_BROKEN 2 /* marks that should have come, and no event: deaf */
 #define MARK_EVERY_MS 20  /* at the most; for all who want one by then */
 #define MARK_RETRY_MS 100 /* where Asterisk can't be asked */
 
@@ -80,8 +80,8 @@ struct event_reader {
 	size_t pong_len;
 	bool waiting;         /* there is something to gather */
 	uint64_t events_then; /* record.events at the last look */
-	bool was_asked;       /* …and Asterisk said that it sends a mark */
-	unsigned in_vain;     /* looks at which that had brought none, in a row */
+	unsigned promises;    /* marks that Asterisk said it sends, since then */
+	int64_t promised_ms;  /* the first of these; boot clock */
 	struct ari_mark asked; /* the last mark */
 	int64_t asked_ms;     /* boot clock */
 	uint64_t passed;      /* the last one that is committed */
@@ -176,6 +176,14 @@ is_alive(const struct event_reader *reader)
 	    reader->batch != NULL || event_socket_has_bytes(reader->fd);
 }
 
+static bool
+is_deaf(const struct event_reader *reader)
+{
+	return reader->promises >= PROMISES_BROKEN &&
+	    clock_boot_ms() - reader->promised_ms >=
+	    *reader->ping_interval_ms * 3 / 2;
+}
+
 static void
 on_look_due(evutil_socket_t fd, short what, void *arg)
 {
@@ -186,29 +194,40 @@ on_look_due(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	if (alive)
-		reader->in_vain = 0;
-	else if (reader->was_asked)
-		reader->in_vain++;
+		reader->promises = 0;
 	reader->events_then = reader->record.events;
-	reader->was_asked = false;
-	if (reader->in_vain >= ASKED_IN_VAIN) {
+	if (is_deaf(reader)) {
 		end_reading(reader, "Asterisk sends the app's events elsewhere");
 		return;
 	}
 	arm_look(reader);
-	if (!alive)
+	/* one that was asked for may be lost, and others wait for it */
+	if (!alive || reader->passed < reader->asked.number)
 		want_mark(reader, &mark);
 }
 
 void
-event_reader_asked(struct event_reader *reader, bool is_there)
+event_reader_asked(struct event_reader *reader, enum ari_mark_reply reply)
 {
 	if (reader->on_readable == NULL)
 		return;
-	if (is_there)
-		reader->was_asked = true;
-	else
-		end_reading(reader, "Asterisk has no such Stasis app");
+	switch (reply) {
+	case ARI_MARK_COMES:
+		if (reader->promises++ == 0)
+			reader->promised_ms = clock_boot_ms();
+		break;
+	case ARI_MARK_NO_APP:
+		/* what has come already is read first; it is asked again */
+		if (reader->batch == NULL &&
+		    !event_socket_has_bytes(reader->fd))
+			end_reading(reader, "Asterisk has no such Stasis app");
+		else
+			ask_in_ms(reader, MARK_RETRY_MS);
+		break;
+	case ARI_MARK_UNKNOWN:
+		ask_in_ms(reader, MARK_RETRY_MS);
+		break;
+	}
 }
 
 /* ---- decoding what was peeked ---- */
@@ -515,8 +534,7 @@ attach(struct event_reader *reader, int fd, uint64_t *position_out)
 	reader->passed = 0;
 	reader->replaced = false;
 	reader->events_then = 0;
-	reader->was_asked = false;
-	reader->in_vain = 0;
+	reader->promises = 0;
 	arm_look(reader);
 	return 0;
 }
@@ -620,6 +638,7 @@ event_reader_resume(struct event_reader *reader, int fd, uint64_t *lost_out)
 		event_reader_stop(reader);
 		return rc;
 	}
+	reader->events_then = reader->record.events;
 	(void)event_add(reader->on_readable, NULL);
 	return 0;
 }

@@ -96,15 +96,14 @@ void event_reader_stop(struct event_reader *reader);
 void event_reader_free(struct event_reader **reader);
 
 /*
- * The reply to `ask`. Once no event has come in a whole interval behind two of
- * them, Asterisk sends the app's events to somebody else, or to nobody, and
- * reading ends; at once where there is no such app.
- *
- * is_there  whether Asterisk has the app, and says that it sends the event
+ * The reply to `ask`. Where two say that a mark comes, and no event does for
+ * one and a half intervals, Asterisk sends the app's events to somebody else,
+ * or to nobody, and reading ends; at once where there is no such app.
  *
  * May call `ended`. Nothing happens to a reader that is stopped.
  */
-void event_reader_asked(struct event_reader *reader, bool is_there);
+void event_reader_asked(struct event_reader *reader,
+    enum ari_mark_reply reply);
 
 /* Whether reading ended because another connection took the app over. */
 bool event_reader_was_replaced(const struct event_reader *reader);

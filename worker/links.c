@@ -5,6 +5,9 @@
 #include "links.h"
 
 #include <stdlib.h>
+#include <string.h>
+
+#include <event2/event.h>
 
 #include "ari_url.h"
 #include "event_filter.h"
@@ -12,6 +15,8 @@
 #include "shared/child.h"
 #include "shared/log.h"
 #include "shared/stats.h"
+
+#define PROOF_LOOK_MS 10
 
 struct lane {
 	struct links *links;
@@ -28,6 +33,9 @@ struct links {
 	bool events_up; /* of the own slot */
 	bool relieved;  /* they are another process's to read now */
 	bool all_up;
+	bool proven;    /* what is said and what is told are of one Asterisk */
+	struct ari_mark proof; /* its mark */
+	struct event *on_proof_look;
 	bool noted;     /* the media server is known and compared */
 	bool restarted; /* …and is another process than before */
 };
@@ -73,11 +81,35 @@ take_up(struct links *links)
 	log_info("asterisk is there");
 }
 
+/*
+ * The event link may be up and of no more use, and nobody could tell while the
+ * command links were down. Calls wait for a mark; where none comes, the event
+ * link finds that out.
+ */
+static bool
+is_proven(struct links *links, bool connected)
+{
+	const struct timeval soon = { .tv_usec = PROOF_LOOK_MS * 1000 };
+
+	if (!connected) {
+		memset(&links->proof, 0, sizeof(links->proof));
+		links->proven = false;
+	} else if (!links->proven) {
+		links->proven = stream_is_past(
+		    &links->options.states->slots[own_slot(links)],
+		    &links->proof);
+		if (!links->proven)
+			(void)evtimer_add(links->on_proof_look, &soon);
+	}
+	return links->proven;
+}
+
 static void
 look(struct links *links)
 {
-	const bool up = (links->events_up || links->relieved) &&
-	    links->originate.was_up && links->control.was_up && links->noted;
+	const bool up = is_proven(links, (links->events_up ||
+	    links->relieved) && links->originate.was_up &&
+	    links->control.was_up && links->noted);
 
 	if (up != links->all_up) {
 		links->all_up = up;
@@ -89,6 +121,14 @@ look(struct links *links)
 		links->options.changed(links->options.ctx, up);
 	}
 	set_row(links);
+}
+
+static void
+on_proof_look(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	look(arg);
 }
 
 /* --- the command links ---------------------------------------------------- */
@@ -204,8 +244,12 @@ links_open(struct links **links_out, const struct links_options *options,
 	if (links == NULL)
 		return -KAP_NOMEM;
 	links->options = *options;
-	rc = open_lane(links, &links->originate, ARI_LANE_ORIGINATE,
-	    options->originate, &options->maker->originate_connection, msg);
+	links->on_proof_look = evtimer_new(options->runtime->base,
+	    on_proof_look, links);
+	rc = links->on_proof_look == NULL ? -KAP_NOMEM :
+	    open_lane(links, &links->originate, ARI_LANE_ORIGINATE,
+	        options->originate, &options->maker->originate_connection,
+	        msg);
 	if (rc == 0)
 		rc = open_lane(links, &links->control, ARI_LANE_CONTROL,
 		    options->control, &options->maker->control_connection,
@@ -227,6 +271,8 @@ links_close(struct links **links)
 		ari_command_close((*links)->options.originate);
 	if (*(*links)->options.control != NULL)
 		ari_command_close((*links)->options.control);
+	if ((*links)->on_proof_look != NULL)
+		event_free((*links)->on_proof_look);
 	free(*links);
 	*links = NULL;
 }

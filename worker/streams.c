@@ -95,11 +95,11 @@ on_ask(void *ctx, const struct ari_mark *mark)
 }
 
 static void
-on_told(void *ctx, bool is_there)
+on_told(void *ctx, enum ari_mark_reply reply)
 {
 	const struct stream *stream = ctx;
 
-	event_link_asked(stream->link, is_there);
+	event_link_asked(stream->link, reply);
 }
 
 static void

@@ -1187,7 +1187,7 @@ def test_originate_while_deaf(
     kaphila = make_kaphila(
         simulator,
         database,
-        {**FAST, "http.workers": 1, "asterisk.ping_interval_ms": 2000},
+        {**FAST, "http.workers": 1, **NO_PINGS},
     )
     kaphila.allow_restarts()
     calls = Calls(kaphila, simulator, sink)
@@ -1214,6 +1214,28 @@ def test_originate_while_deaf(
     calls.place("08")
     calls.settle()
     assert simulator.state()["totals"]["rung_twice"] == 0
+
+
+def test_calls_wait_for_the_events(simulator, database, make_kaphila, sink):
+    """The event link is up and gets nothing, which nobody can know while the
+    command links are down: no call is made before it was found and mended."""
+    kaphila = make_kaphila(
+        simulator,
+        database,
+        {**FAST, "http.workers": 1, "asterisk.ping_interval_ms": 1000},
+    )
+    calls = Calls(kaphila, simulator, sink)
+    simulator.fault("steal_app")
+    cut = simulator.fault("cut_commands")
+    wait_until(lambda: simulator.fired(cut) > 0, "the fault")
+    placed = wait_until(
+        lambda: [c for c in [calls.place("08")] if c],
+        "a call that is accepted",
+        60,
+    )
+    ended = calls.wait(placed[0], "call.ended")
+    assert ended["status"] == "completed", ended
+    calls.settle()
 
 
 def play(client, call_id):

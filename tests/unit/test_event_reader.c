@@ -449,13 +449,13 @@ test_app_taken_over(void **state)
 static void
 say_yes(struct bench *bench)
 {
-	event_reader_asked(bench->reader, true);
+	event_reader_asked(bench->reader, ARI_MARK_COMES);
 }
 
 static void
 say_no(struct bench *bench)
 {
-	event_reader_asked(bench->reader, false);
+	event_reader_asked(bench->reader, ARI_MARK_NO_APP);
 }
 
 static void
@@ -533,7 +533,7 @@ test_no_app_is_the_end(void **state)
 	RUN_UNTIL(bench->base, bench->ended[0] != '\0');
 	assert_string_equal(bench->ended, "Asterisk has no such Stasis app");
 	assert_int_equal(bench->asked, 1);
-	event_reader_asked(bench->reader, false); /* too late: nothing */
+	event_reader_asked(bench->reader, ARI_MARK_NO_APP); /* too late: nothing */
 }
 
 /* Events keep it up through many more than two intervals. */
@@ -694,6 +694,47 @@ test_mark_is_asked_again(void **state)
 	assert_memory_equal(&bench->mark, &mark, sizeof(mark));
 	send_mark(bench, &mark);
 	RUN_UNTIL(bench->base, event_reader_is_past(bench->reader, &mark));
+}
+
+static void
+say_nothing(struct bench *bench)
+{
+	event_reader_asked(bench->reader, ARI_MARK_UNKNOWN);
+}
+
+/* Lost on its way, though events come all the time: asked for once more. */
+static void
+test_lost_mark_is_asked_again(void **state)
+{
+	struct bench *bench = *state;
+	struct ari_mark mark = { .number = 0 };
+
+	bench->reply = say_nothing;
+	start(bench);
+	assert_false(event_reader_is_past(bench->reader, &mark));
+	RUN_UNTIL(bench->base, bench->asked == 3);
+	send_event(bench, 1);
+	assert_false(event_reader_is_past(bench->reader, &mark));
+	bench->reply = answer_with_mark;
+	RUN_UNTIL(bench->base, event_reader_is_past(bench->reader, &mark));
+}
+
+/* No such app, but the reason for it may lie in the socket: read that first. */
+static void
+test_no_app_waits_for_what_came(void **state)
+{
+	struct bench *bench = *state;
+	static const char text[] = "{\"type\":\"ApplicationReplaced\"}";
+	struct frames frames = { 0 };
+
+	start(bench);
+	frames_frame(&frames, true, ARI_WS_TEXT, text, sizeof(text) - 1);
+	send_all(bench->server, frames.data, frames.len);
+	say_no(bench);
+	assert_string_equal(bench->ended, "");
+	RUN_UNTIL(bench->base, bench->ended[0] != '\0');
+	assert_true(event_reader_was_replaced(bench->reader));
+	frames_free(&frames);
 }
 
 /* What was asked of a reader that is gone is asked again. */
@@ -1016,6 +1057,8 @@ main(void)
 		TEST(test_other_marks_are_no_answer),
 		TEST(test_marks_are_shared),
 		TEST(test_mark_is_asked_again),
+		TEST(test_lost_mark_is_asked_again),
+		TEST(test_no_app_waits_for_what_came),
 		TEST(test_successor_asks_anew),
 		TEST(test_failed_commit_is_tried_again),
 		TEST(test_stopped_while_it_fails),
