@@ -424,6 +424,34 @@ test_a_lost_table(void **state)
 	expect_live(bed, 0, 0, 0);
 }
 
+/* Nothing came of it for as long as a trunk may take, nor until it rang out. */
+static void
+ring_out(struct bed *bed, char id[CALL_ID_SIZE])
+{
+	create(bed, id);
+	happen(bed, id, CALL_IN_SEEN, 0);
+	pass(bed, 35000);
+	happen(bed, id, CALL_IN_TIMER, CALL_TIMER_GUARD);
+	assert_true((bed->step.call.flags & CALL_F_RING_TIMEOUT) != 0);
+}
+
+/* That a trunk was silent must have been heard: its end, at least, was. */
+static void
+test_a_missed_end_blames_no_trunk(void **state)
+{
+	struct bed *bed = *state;
+	char id[CALL_ID_SIZE];
+
+	ring_out(bed, id);
+	happen(bed, id, CALL_IN_LOST, 0);
+	assert_int_equal(bed->step.call.status, CALL_STATUS_NO_ANSWER);
+	assert_int_equal(state_of(bed, "one").failures, 0);
+	ring_out(bed, id);
+	happen(bed, id, CALL_IN_DESTROYED, 0);
+	assert_int_equal(bed->step.call.status, CALL_STATUS_NO_ANSWER);
+	assert_int_equal(state_of(bed, "one").failures, 1);
+}
+
 /* A call that an older program made, and did not count. */
 static void
 test_an_older_call(void **state)
@@ -527,6 +555,7 @@ main(void)
 		WITH_BED(test_seconds),
 		WITH_BED(test_full_ones_are_passed_over),
 		WITH_BED(test_a_lost_table),
+		WITH_BED(test_a_missed_end_blames_no_trunk),
 		WITH_BED(test_an_older_call),
 		WITH_BED(test_list),
 		WITH_BED(test_random_calls),
