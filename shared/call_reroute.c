@@ -92,9 +92,13 @@ call_reroute_on_destroyed(struct step *step)
 {
 	const unsigned next = next_free(step);
 
+	/* nor is a carrier silent that was not heard throughout */
+	if (may_have_rung(step)) {
+		step_unmark(step, CALL_F_CLOSE_TRUNK);
+		return false;
+	}
 	if (step->call->state != CALL_DIALING || next == 0 ||
-	    is_given_up(step) || may_have_rung(step) ||
-	    is_with_carrier(step) || !call_end_is_of_trunk(step->input->cause,
+	    is_given_up(step) || is_with_carrier(step) || !call_end_is_of_trunk(step->input->cause,
 	    step->input->sip_code))
 		return false;
 	dial_on(step, next, step->input->cause);

@@ -105,8 +105,8 @@ const struct config_key config_keys[] = {
 	INT(asterisk, command_timeout_ms, KEY_RELOADABLE, "5000", 100, 60000,
 	    "milliseconds Asterisk has for the answer to a command"),
 	INT(asterisk, ping_interval_ms, KEY_RELOADABLE, "3000", 200, 60000,
-	    "milliseconds between signs of life that are asked for; two missing "
-	    "mean a dead link"),
+	    "milliseconds without a word of Asterisk's before a sign of life is "
+	    "asked for; two in vain mean a dead link"),
 	INT(asterisk, reconnect_min_ms, KEY_RELOADABLE, "250", 10, 60000,
 	    "first wait before a new connect"),
 	INT(asterisk, reconnect_max_ms, KEY_RELOADABLE, "5000", 10, 600000,

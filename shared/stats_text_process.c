@@ -167,7 +167,7 @@ static const struct process_metric process_metrics[] = {
 	    "1 for a process that finishes what it has, and leaves.",
 	    tell_draining, MERGE_SUM, false, false },
 	{ PREFIX "ari_link_up", "gauge",
-	    "1 while all links to Asterisk are up.", tell_ari_link,
+	    "1 while all links to Asterisk are up and tried.", tell_ari_link,
 	    MERGE_MAX, false, true },
 	{ PREFIX "postgres_link_up", "gauge",
 	    "1 while the link to PostgreSQL is up.", tell_pg_link,

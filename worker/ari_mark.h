@@ -21,7 +21,8 @@ struct ari_mark {
 enum ari_mark_reply {
 	ARI_MARK_COMES,  /* it has the app, and sends the mark */
 	ARI_MARK_NO_APP, /* it has no such app */
-	ARI_MARK_UNKNOWN /* neither, or nothing: ask again */
+	ARI_MARK_REFUSED, /* neither, but an error */
+	ARI_MARK_UNKNOWN /* nothing: the question may be lost */
 };
 
 /* The name of the event. */

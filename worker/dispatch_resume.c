@@ -117,9 +117,12 @@ dispatch_apply_not_there(struct turn_job *job, struct store_txn *txn)
 void
 dispatch_probed(struct sent *sent)
 {
-	const struct stream_states *streams = sent->dispatch->options.streams;
+	const struct dispatch *dispatch = sent->dispatch;
+	const struct stream_states *streams = dispatch->options.streams;
 
-	if (stream_is_past(&streams->slots[sent->slot], &sent->mark))
+	if (!dispatch->ready)
+		dispatch_sent_free(sent); /* dispatch_resume asks again */
+	else if (stream_is_past(&streams->slots[sent->slot], &sent->mark))
 		dispatch_submit(sent, dispatch_apply_not_there);
 	else
 		dispatch_wait_ms(sent, SENT_PROBED, PROBE_READ_MS);

@@ -28,14 +28,16 @@ reply_of(int status)
 {
 	if (status >= 200 && status <= 299)
 		return ARI_MARK_COMES;
-	return status == 404 ? ARI_MARK_NO_APP : ARI_MARK_UNKNOWN;
+	if (status == 404)
+		return ARI_MARK_NO_APP;
+	return status > 0 ? ARI_MARK_REFUSED : ARI_MARK_UNKNOWN;
 }
 
 /* It can't be worked without: said once, until Asterisk takes one again. */
 static void
 note_refusal(struct event_ask *ask, int status, const char *body)
 {
-	const bool is_refused = reply_of(status) == ARI_MARK_UNKNOWN;
+	const bool is_refused = reply_of(status) == ARI_MARK_REFUSED;
 
 	if (is_refused && !ask->is_refused)
 		log_error("asterisk refuses to send events when asked: is "

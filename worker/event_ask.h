@@ -18,8 +18,8 @@ struct event_ask_options {
 	const struct config *config;
 	unsigned slot; /* whose app */
 	/*
-	 * What Asterisk said, once for each that was asked. From the loop; may
-	 * call event_ask_forget, and must not free.
+	 * What Asterisk said, once for each that was asked and not forgotten.
+	 * From the loop; may call event_ask_forget, and must not free.
 	 */
 	void (*told)(void *ctx, enum ari_mark_reply reply);
 	void *ctx;

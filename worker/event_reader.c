@@ -80,8 +80,9 @@ struct event_reader {
 	size_t pong_len;
 	bool waiting;         /* there is something to gather */
 	uint64_t events_then; /* record.events at the last look */
-	unsigned promises;    /* marks that Asterisk said it sends, since then */
-	int64_t promised_ms;  /* the first of these; boot clock */
+	bool was_promised;    /* since then Asterisk said that a mark comes */
+	unsigned promises;    /* looks in a row with that, and no event */
+	int64_t promised_ms;  /* the first time; boot clock */
 	struct ari_mark asked; /* the last mark */
 	int64_t asked_ms;     /* boot clock */
 	uint64_t passed;      /* the last one that is committed */
@@ -195,6 +196,7 @@ on_look_due(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	if (alive)
 		reader->promises = 0;
+	reader->was_promised = false;
 	reader->events_then = reader->record.events;
 	if (is_deaf(reader)) {
 		end_reading(reader, "Asterisk sends the app's events elsewhere");
@@ -206,6 +208,17 @@ on_look_due(evutil_socket_t fd, short what, void *arg)
 		want_mark(reader, &mark);
 }
 
+/* One that has come before Asterisk's reply is none. */
+static void
+note_promise(struct event_reader *reader)
+{
+	if (reader->was_promised || reader->passed >= reader->asked.number)
+		return;
+	reader->was_promised = true;
+	if (reader->promises++ == 0)
+		reader->promised_ms = clock_boot_ms();
+}
+
 void
 event_reader_asked(struct event_reader *reader, enum ari_mark_reply reply)
 {
@@ -213,8 +226,7 @@ event_reader_asked(struct event_reader *reader, enum ari_mark_reply reply)
 		return;
 	switch (reply) {
 	case ARI_MARK_COMES:
-		if (reader->promises++ == 0)
-			reader->promised_ms = clock_boot_ms();
+		note_promise(reader);
 		break;
 	case ARI_MARK_NO_APP:
 		/* what has come already is read first; it is asked again */
@@ -227,6 +239,8 @@ event_reader_asked(struct event_reader *reader, enum ari_mark_reply reply)
 	case ARI_MARK_UNKNOWN:
 		ask_in_ms(reader, MARK_RETRY_MS);
 		break;
+	case ARI_MARK_REFUSED:
+		break; /* the next look asks again */
 	}
 }
 
@@ -250,12 +264,20 @@ batch_add(struct batch *batch, const struct ari_event *event)
 	return 0;
 }
 
+/* Over HTTP Asterisk may take up a later question first. */
+static uint64_t
+larger(uint64_t a, uint64_t b)
+{
+	return a > b ? a : b;
+}
+
 static void
 note_mark(const struct event_reader *reader, const struct ari_mark *mark)
 {
 	if (mark->reader == reader->asked.reader &&
 	    mark->number <= reader->asked.number)
-		reader->batch->marked = mark->number;
+		reader->batch->marked = larger(reader->batch->marked,
+		    mark->number);
 }
 
 static int
@@ -383,8 +405,10 @@ finish_batch(struct event_reader *reader, struct batch *batch)
 	const bool fresh = batch->fresh;
 	const size_t peeked = batch->peeked;
 
-	if (batch->marked > 0)
-		reader->passed = batch->marked;
+	if (batch->marked > 0) {
+		reader->passed = larger(reader->passed, batch->marked);
+		reader->promises = 0;
+	}
 	reader->batch = NULL;
 	reader->tail_stored = reader->record.state.message_len > 0;
 	batch_free(batch);
@@ -534,6 +558,7 @@ attach(struct event_reader *reader, int fd, uint64_t *position_out)
 	reader->passed = 0;
 	reader->replaced = false;
 	reader->events_then = 0;
+	reader->was_promised = false;
 	reader->promises = 0;
 	arm_look(reader);
 	return 0;

@@ -96,9 +96,10 @@ void event_reader_stop(struct event_reader *reader);
 void event_reader_free(struct event_reader **reader);
 
 /*
- * The reply to `ask`. Where two say that a mark comes, and no event does for
- * one and a half intervals, Asterisk sends the app's events to somebody else,
- * or to nobody, and reading ends; at once where there is no such app.
+ * The reply to `ask`. Where Asterisk says again and again that a mark comes,
+ * and no event does for one and a half intervals, it sends the app's events to
+ * somebody else, or to nobody, and reading ends. Where there is no such app it
+ * ends, too, once all that has come is read.
  *
  * May call `ended`. Nothing happens to a reader that is stopped.
  */

@@ -2,7 +2,8 @@
  * A worker's links to Asterisk as one: two command links (originates; all
  * else), and the event stream of its own slot. Says when calls can be made:
  * once an event that Asterisk was asked for over the one has come over the
- * other. Sees that after every gap the table and Asterisk are brought in line.
+ * other, if it is read here. Sees that after every gap the table and Asterisk
+ * are brought in line.
  */
 #ifndef KAP_LINKS_H
 #define KAP_LINKS_H

@@ -678,6 +678,27 @@ test_marks_are_shared(void **state)
 	RUN_UNTIL(bench->base, event_reader_is_past(bench->reader, &marks[2]));
 }
 
+/* Over HTTP Asterisk may take up the later question first. */
+static void
+test_marks_in_any_order(void **state)
+{
+	struct bench *bench = *state;
+	struct ari_mark marks[2] = { { .number = 0 } };
+	struct frames frames = { 0 };
+
+	start(bench);
+	for (int i = 0; i < 2; i++) {
+		assert_false(event_reader_is_past(bench->reader, &marks[i]));
+		(void)take_mark(bench);
+	}
+	add_mark(&frames, &marks[1]);
+	add_mark(&frames, &marks[0]);
+	send_all(bench->server, frames.data, frames.len);
+	frames_free(&frames);
+	RUN_UNTIL(bench->base, event_reader_is_past(bench->reader, &marks[0]));
+	assert_true(event_reader_is_past(bench->reader, &marks[1]));
+}
+
 /* Asterisk can't be asked, for a while. */
 static void
 test_mark_is_asked_again(void **state)
@@ -1056,6 +1077,7 @@ main(void)
 		TEST(test_mark_waits_for_the_commit),
 		TEST(test_other_marks_are_no_answer),
 		TEST(test_marks_are_shared),
+		TEST(test_marks_in_any_order),
 		TEST(test_mark_is_asked_again),
 		TEST(test_lost_mark_is_asked_again),
 		TEST(test_no_app_waits_for_what_came),

@@ -440,11 +440,20 @@ static void
 test_a_missed_end_blames_no_trunk(void **state)
 {
 	struct bed *bed = *state;
+	struct call_input heard_late = { .kind = CALL_IN_DESTROYED,
+		.cause = 19 };
 	char id[CALL_ID_SIZE];
 
 	ring_out(bed, id);
 	happen(bed, id, CALL_IN_LOST, 0);
 	assert_int_equal(bed->step.call.status, CALL_STATUS_NO_ANSWER);
+	assert_int_equal(state_of(bed, "one").failures, 0);
+	/* the end was told, but what was before it may not have been */
+	ring_out(bed, id);
+	heard_late.at_ms = heard_late.heard_since_ms = bed->now.wall_ms;
+	assert_int_equal(call_table_step(bed->txn, id, &heard_late, &bed->now,
+	    &bed->step), 0);
+	assert_int_equal(bed->step.call.state, CALL_ENDED);
 	assert_int_equal(state_of(bed, "one").failures, 0);
 	ring_out(bed, id);
 	happen(bed, id, CALL_IN_DESTROYED, 0);
