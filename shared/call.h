@@ -122,8 +122,7 @@ enum call_flag {
 	CALL_F_CLOSE_TRUNK = 1U << 26, /* the trunk's sign is waited for */
 	CALL_F_OTHER_ENDED = 1U << 27, /* the other leg's end asked for the end */
 	CALL_F_LEAVING = 1U << 28, /* its channel was told to end: by anybody */
-	CALL_F_RECORD_STOP = 1U << 29, /* its recording's end was asked for */
-	CALL_F_UNSEEN = 1U << 30 /* its end was missed, and maybe more of it */
+	CALL_F_RECORD_STOP = 1U << 29 /* its recording's end was asked for */
 };
 
 /* Timers of a call; their deadlines lie in the record and in STORE_TIMERS. */

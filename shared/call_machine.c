@@ -269,7 +269,7 @@ end_unseen(struct step *step, enum call_end_reason reason)
 	const uint32_t known = CALL_F_API_HANGUP | CALL_F_MAX_DURATION |
 	    CALL_F_RING_TIMEOUT | CALL_F_ABANDONED | CALL_F_OTHER_ENDED;
 
-	step_mark(step, CALL_F_UNSEEN);
+	call_reroute_on_unheard(step);
 	step->call->sip_code = 0;
 	step_judge(step, 0);
 	if (!step_has(step, known) || reason == CALL_END_MEDIA_SERVER_LOST)

@@ -92,14 +92,13 @@ call_reroute_on_destroyed(struct step *step)
 {
 	const unsigned next = next_free(step);
 
-	/* nor is a carrier silent that was not heard throughout */
 	if (may_have_rung(step)) {
-		step_unmark(step, CALL_F_CLOSE_TRUNK);
+		call_reroute_on_unheard(step);
 		return false;
 	}
 	if (step->call->state != CALL_DIALING || next == 0 ||
-	    is_given_up(step) || is_with_carrier(step) || !call_end_is_of_trunk(step->input->cause,
-	    step->input->sip_code))
+	    is_given_up(step) || is_with_carrier(step) ||
+	    !call_end_is_of_trunk(step->input->cause, step->input->sip_code))
 		return false;
 	dial_on(step, next, step->input->cause);
 	return true;
@@ -140,6 +139,12 @@ call_reroute_on_seen(struct step *step)
 	    !is_given_up(step))
 		step_set_timer(step, CALL_TIMER_TRUNK,
 		    step->now->trunk_timeout_ms);
+}
+
+void
+call_reroute_on_unheard(struct step *step)
+{
+	step_unmark(step, CALL_F_CLOSE_TRUNK);
 }
 
 void

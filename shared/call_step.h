@@ -127,6 +127,8 @@ void call_reroute_on_timer(struct step *step);
 void call_reroute_on_seen(struct step *step);
 /* A sign of the carrier: it is its call now. */
 void call_reroute_on_sign(struct step *step);
+/* Events of it were missed: that no sign was heard blames nobody. */
+void call_reroute_on_unheard(struct step *step);
 
 /* call_transfer.c: two calls in one bridge. */
 step_action call_on_other_created;

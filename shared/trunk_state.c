@@ -174,9 +174,10 @@ judge_end(const struct call *call, const struct call_now *now)
 
 	if ((call->flags & CALL_F_REFUSED) != 0)
 		return SIGN_BAD;
-	/* what was missed may have been the ringing */
 	if ((call->flags & (CALL_F_API_HANGUP | CALL_F_ABANDONED |
-	        CALL_F_OTHER_ENDED | CALL_F_UNSEEN)) != 0)
+	        CALL_F_OTHER_ENDED)) != 0 ||
+	    call->end_reason == CALL_END_LOST ||
+	    call->end_reason == CALL_END_MEDIA_SERVER_LOST)
 		return SIGN_NONE;
 	if (call_end_is_of_trunk(cause, call->sip_code))
 		return SIGN_BAD;
