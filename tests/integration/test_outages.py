@@ -319,6 +319,43 @@ def test_a_moment_without_asterisk(own_asterisk, database, make_kaphila, sink):
     check_events(sink.events(call_id))
 
 
+def test_asterisk_that_declines_marks(
+    own_asterisk, database, make_kaphila, sink
+):
+    """An Asterisk that sends no event when asked: said in the log, once; no
+    call is made. Then one that does."""
+    media = own_asterisk.media
+    declined = media.dir / "etc" / "stasis.conf"
+    declined.write_text(
+        "[declined_message_types]\ndecline = ast_multi_user_event_type\n"
+    )
+    media.stop()
+    media.restart()
+    kaphila = make_kaphila(media, database, FAST, start=False)
+    kaphila.allow_errors("refuses to send events when asked")
+    client = kaphila.client(credits=1)
+    kaphila.start(wait_ready=False)
+    wait_children(kaphila)
+    wait_until(
+        lambda: kaphila.log_path.read_text(encoding="utf-8").count(
+            "refuses to send events when asked"
+        )
+        == len(workers(kaphila)),
+        "a word of each worker's",
+        30,
+    )
+    refused(
+        client.post("/makecall", json={"number": number("08")}),
+        503,
+        "TELEPHONY_UNAVAILABLE",
+    )
+    declined.unlink()
+    media.stop()
+    media.restart()
+    kaphila.wait_ready()
+    whole_call(kaphila, client, sink, database)
+
+
 def apps(asterisk):
     """The names of the apps that Asterisk has, if it can say."""
     client = asterisk.media.ari()

@@ -1129,6 +1129,15 @@ def test_play_behind_a_late_reply(
     assert not list(invariants.play_faults(sink.events()))
 
 
+def first_end(sink):
+    """The first call.ended, of a call whose id was never told."""
+    return wait_until(
+        lambda: [e for e in sink.events() if e["event"] == "call.ended"],
+        "the end of a call",
+        60,
+    )[0]
+
+
 def test_originate_behind_a_late_reply(
     simulator, database, make_kaphila, sink, tmp_path, monkeypatch
 ):
@@ -1163,12 +1172,7 @@ def test_originate_behind_a_late_reply(
             )
     kaphila.wait_new_pid("worker.0", worker)
     kaphila.wait_ready()
-    busy = wait_until(
-        lambda: [e for e in sink.events() if e["event"] == "call.ended"],
-        "the end of the busy one",
-        30,
-    )
-    assert busy[0]["status"] == "busy", busy
+    assert first_end(sink)["status"] == "busy"
     wait_said(simulator, "originate")
     calls.hang_up()
     calls.ids += {event["callId"] for event in sink.events()}
@@ -1203,12 +1207,7 @@ def test_originate_while_deaf(
         )
         kaphila.wait_new_pid("worker.0", worker)
     kaphila.wait_ready()
-    ended = wait_until(
-        lambda: [e for e in sink.events() if e["event"] == "call.ended"],
-        "the end of the call",
-        60,
-    )
-    assert ended[0]["status"] == "failed", ended
+    assert first_end(sink)["status"] == "failed"
     calls.ids += {event["callId"] for event in sink.events()}
     # All is well again: the link was found to be deaf, and connected anew.
     calls.place("08")

@@ -758,6 +758,40 @@ check_verdict_waits(enum call_command_kind kind)
 	bench_close(&bench);
 }
 
+/*
+ * Calls can't be made any more, so nobody can be asked for the mark: it is left
+ * to the next resume, and holds up no drain.
+ */
+static void
+test_verdict_is_left_to_the_next(void **state)
+{
+	const struct scene scene = { "", OWN_SLOT, CALL_CMD_ORIGINATE,
+		LEFT_SENT, OWN_SLOT, 1, false, false, STREAM_READ, NULL };
+	struct stream stream;
+	struct bench bench;
+
+	(void)state;
+	bench_open(&bench);
+	bench.look = 404;
+	stream_open(&stream, &bench);
+	lay_out(&bench, &scene);
+	dispatch_resume(bench.dispatch);
+	RUN_UNTIL(bench.base, stream.asked == 1);
+	assert_int_equal(dispatch_under_way(bench.dispatch), 1);
+	dispatch_set_ready(bench.dispatch, false);
+	RUN_UNTIL(bench.base, dispatch_under_way(bench.dispatch) == 0);
+	assert_int_equal(bench.posts, 0);
+	dispatch_set_ready(bench.dispatch, true);
+	dispatch_resume(bench.dispatch);
+	RUN_UNTIL(bench.base, stream.asked == 2);
+	send_mark(&stream);
+	RUN_UNTIL(bench.base, bench.posts == 1);
+	RUN_UNTIL(bench.base, ari_command_in_flight(bench.lane.link) == 0);
+	event_link_free(&stream.link);
+	server_close(&stream.server);
+	bench_close(&bench);
+}
+
 static void
 test_verdict_waits_for_the_events(void **state)
 {
@@ -1111,6 +1145,7 @@ main(void)
 		cmocka_unit_test(test_fence_without_a_link),
 		cmocka_unit_test(test_left_over_a_link_that_stands),
 		cmocka_unit_test(test_taken_for_another_connection),
+		cmocka_unit_test(test_verdict_is_left_to_the_next),
 		cmocka_unit_test(test_verdict_waits_for_the_events),
 		cmocka_unit_test(test_verdicts_on_a_playback),
 		cmocka_unit_test(test_full_lane),
