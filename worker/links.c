@@ -87,7 +87,7 @@ take_up(struct links *links)
  * link finds that out.
  */
 static bool
-is_proven(struct links *links, bool connected)
+prove(struct links *links, bool connected)
 {
 	const struct timeval soon = { .tv_usec = PROOF_LOOK_MS * 1000 };
 
@@ -107,7 +107,7 @@ is_proven(struct links *links, bool connected)
 static void
 look(struct links *links)
 {
-	const bool up = is_proven(links, (links->events_up ||
+	const bool up = prove(links, (links->events_up ||
 	    links->relieved) && links->originate.was_up &&
 	    links->control.was_up && links->noted);
 
