@@ -70,7 +70,8 @@ tell_ending(struct command_fence *fence)
 
 	while ((wait = TAILQ_FIRST(&fence->ending)) != NULL) {
 		if (wait->end != FENCE_NO_REPLY &&
-		    ari_command_in_flight(*fence->control) >= ARI_COMMANDS_FULL) {
+		    ari_command_in_flight(*fence->control) >=
+		    ARI_COMMANDS_FULL) {
 			go_on_in_ms(fence, ROUND_MS);
 			return;
 		}

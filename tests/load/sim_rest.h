@@ -86,7 +86,7 @@ sim_rest_handler sim_rest_play_to_channel, sim_rest_play_to_bridge,
     sim_rest_continue;
 /* sim_rest_other.c */
 sim_rest_handler sim_rest_get_global, sim_rest_get_module, sim_rest_info,
-    sim_rest_ping, sim_rest_list_apps, sim_rest_get_app, sim_rest_set_filter, sim_rest_subscribe,
-    sim_rest_send_event;
+    sim_rest_ping, sim_rest_list_apps, sim_rest_get_app, sim_rest_set_filter,
+    sim_rest_subscribe, sim_rest_send_event;
 
 #endif

@@ -533,7 +533,7 @@ test_no_app_is_the_end(void **state)
 	RUN_UNTIL(bench->base, bench->ended[0] != '\0');
 	assert_string_equal(bench->ended, "Asterisk has no such Stasis app");
 	assert_int_equal(bench->asked, 1);
-	event_reader_asked(bench->reader, ARI_MARK_NO_APP); /* too late: nothing */
+	say_no(bench); /* too late: nothing */
 }
 
 /* Events keep it up through many more than two intervals. */
